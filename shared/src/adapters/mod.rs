@@ -1,0 +1,1 @@
+//! The adapters of the ports that more than one worker uses.

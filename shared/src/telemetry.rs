@@ -1,0 +1,1 @@
+//! Logs for a person on a terminal and for Cloud Logging elsewhere.

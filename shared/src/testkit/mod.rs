@@ -1,0 +1,1 @@
+//! Contract suites, in-memory adapters and the fault plan, for tests only.

@@ -1,0 +1,1 @@
+//! Restores a published snapshot: verified, resumable, in place.

@@ -1,0 +1,1 @@
+//! Signs manifests, keeps the index, renders the site and announces snapshots.

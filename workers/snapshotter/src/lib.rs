@@ -1,0 +1,1 @@
+//! Turns a restore claim into artifacts and a manifest in the object store.
