@@ -1,1 +1,24 @@
 //! Restores a published snapshot: verified, resumable, in place.
+//!
+//! A restore puts a node's database where the node looks for it. Nothing is believed that does not follow from a
+//! pinned public key: the signature covers the manifest, the manifest has the SHA-256 of the frames index, and the frames
+//! index has the SHA-256 of every frame. A frame reaches the disk only after its digest was right, in a staging folder
+//! that no node opens; the whole becomes visible by one rename.
+//!
+//! What lies in a chain folder `chains/<id>` beside the node's own folders, all of it inside `.polkashots/`, which a
+//! node ignores (`<folder>` is `db` or `paritydb`):
+//!
+//! | name | what it is |
+//! |---|---|
+//! | `<folder>.partial/` | an unfinished restore: the same command continues it |
+//! | `<folder>.complete.json` | the completion marker: the manifest of what was restored |
+//! | `<folder>.newest.json` | rollback memory: the newest snapshot ever accepted here |
+//! | `<folder>.lock` | held while a restore works here |
+
+pub mod outcome;
+pub mod progress;
+pub mod request;
+
+pub use outcome::{AlreadyThere, Outcome, Preview, Restored, VerifiedFile, VerifyReport};
+pub use progress::{NoProgress, Phase, Progress, Update};
+pub use request::{Destination, Key, Owner, RestoreRequest, Transfer, Trust};
