@@ -1,1 +1,0 @@
-//! Signing and verifying in minisign's format.
