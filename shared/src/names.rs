@@ -13,6 +13,9 @@ pub const MANIFEST_SUFFIX: &str = ".manifest.json";
 /// The ending of a failure record's key.
 pub const FAILURE_SUFFIX: &str = ".failed.json";
 
+/// The ending of the record that says when a snapshot left the index.
+pub const RETIRED_SUFFIX: &str = ".retired.json";
+
 /// The prefix of all keys of a target.
 pub fn target_prefix(target: &TargetId) -> String {
     format!("{target}/")
@@ -46,6 +49,11 @@ pub fn frames_key(target: &TargetId, version: Version) -> String {
 /// The key of the record that says why a snapshot failed.
 pub fn failure_key(target: &TargetId, version: Version) -> String {
     object_key(target, version, FAILURE_SUFFIX)
+}
+
+/// The key of the record that says when a snapshot left the index.
+pub fn retirement_key(target: &TargetId, version: Version) -> String {
+    object_key(target, version, RETIRED_SUFFIX)
 }
 
 /// Reads target, version and suffix (with its leading dot or slash) back from a key; `None` for any other key.
