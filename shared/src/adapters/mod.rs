@@ -2,3 +2,8 @@
 
 #[cfg(feature = "cloud")]
 pub mod pubsub;
+#[cfg(feature = "cloud")]
+pub mod gcs;
+#[cfg(feature = "chain-databases")]
+pub mod chain;
+pub mod subscription;

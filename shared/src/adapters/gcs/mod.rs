@@ -1,0 +1,265 @@
+//! The object store on Google Cloud Storage.
+//!
+//! Reads and writes go by JSON over HTTP (`data` endpoint), listing, composing and deleting by gRPC (`control`
+//! endpoint); emulators serve the two on different ports. A large object is sent in parts, see [`upload`].
+
+mod error;
+mod upload;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use google_cloud_auth::credentials::anonymous;
+use google_cloud_gax::paginator::ItemPaginator;
+use google_cloud_storage::client::{Storage, StorageControl};
+use google_cloud_storage::model;
+use google_cloud_storage::model_ext::ReadRange;
+use google_cloud_storage::read_object::ReadObjectResponse;
+
+use self::error::{broken, classify, is_not_found};
+use self::upload::{PARTS_PREFIX, PartUpload};
+use crate::ports::object_store::{
+    ByteStream, Generation, Headers, Object, ObjectMeta, ObjectStore, Precondition, StoreError, Upload, check_key,
+};
+
+/// Where a bucket is and how it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcsSettings {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The address of the JSON API; none means Google's.
+    pub data_endpoint: Option<String>,
+    /// The address of the gRPC API; none means Google's.
+    pub control_endpoint: Option<String>,
+    /// Bytes of one part of a large object; each is held in memory and sent again whole when a request breaks.
+    pub part_size_bytes: usize,
+    /// Parts under way at once.
+    pub parallel_parts: usize,
+}
+
+impl GcsSettings {
+    /// The bucket at Google's own service, 16 MiB parts, four at once.
+    pub fn new(bucket: impl Into<String>) -> Self {
+        Self {
+            bucket: bucket.into(),
+            data_endpoint: None,
+            control_endpoint: None,
+            part_size_bytes: 16 * 1024 * 1024,
+            parallel_parts: 4,
+        }
+    }
+}
+
+/// A Cloud Storage bucket.
+#[derive(Clone)]
+pub struct GcsStore {
+    data: Storage,
+    control: StorageControl,
+    /// `projects/_/buckets/<bucket>`.
+    bucket: String,
+    settings: GcsSettings,
+}
+
+impl GcsStore {
+    /// Connects with Application Default Credentials, or with none where an endpoint is given.
+    pub async fn connect(settings: GcsSettings) -> Result<Self, StoreError> {
+        let failed = |error: google_cloud_gax::client_builder::Error| StoreError::Permanent {
+            operation: "connect to bucket",
+            key: settings.bucket.clone(),
+            source: error.into(),
+        };
+        let mut data = Storage::builder();
+        if let Some(endpoint) = &settings.data_endpoint {
+            data = data.with_endpoint(endpoint).with_credentials(anonymous::Builder::new().build());
+        }
+        let mut control = StorageControl::builder();
+        if let Some(endpoint) = &settings.control_endpoint {
+            control = control.with_endpoint(endpoint).with_credentials(anonymous::Builder::new().build());
+        }
+        Ok(Self {
+            data: data.build().await.map_err(failed)?,
+            control: control.build().await.map_err(failed)?,
+            bucket: format!("projects/_/buckets/{}", settings.bucket),
+            settings,
+        })
+    }
+
+    /// Sends one object in one request; a request that breaks is sent again whole.
+    async fn write_whole(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        if_generation: Option<i64>,
+        headers: &Headers,
+    ) -> Result<model::Object, StoreError> {
+        let checksum = crc32c::crc32c(&bytes);
+        let mut request = self
+            .data
+            .write_object(&self.bucket, key, bytes)
+            .set_content_type(&headers.content_type)
+            .set_cache_control(&headers.cache_control)
+            .with_known_crc32c(checksum)
+            .with_resumable_upload_threshold(usize::MAX)
+            .with_idempotency(true);
+        if let Some(generation) = if_generation {
+            request = request.set_if_generation_match(generation);
+        }
+        let stored = request.send_buffered().await.map_err(|error| classify("write", key, error, if_generation))?;
+        match stored.checksums.as_ref().and_then(|checksums| checksums.crc32c) {
+            Some(found) if found != checksum => Err(StoreError::Corrupt {
+                key: key.to_owned(),
+                reason: format!("sent CRC32C {checksum:08x}, stored {found:08x}"),
+            }),
+            _ => Ok(stored),
+        }
+    }
+
+    async fn open(&self, key: &str, range: ReadRange) -> Result<ReadObjectResponse, StoreError> {
+        let request = self.data.read_object(&self.bucket, key).set_read_range(range);
+        request.send().await.map_err(|error| classify("read", key, error, None))
+    }
+
+    async fn list_all(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        let mut items = self.control.list_objects().set_parent(&self.bucket).set_prefix(prefix).by_item();
+        let mut found = Vec::new();
+        while let Some(object) = items.next().await {
+            found.push(meta(&object.map_err(|error| classify("list", prefix, error, None))?));
+        }
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for GcsStore {
+    async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {
+        check_key(key)?;
+        match self.control.get_object().set_bucket(&self.bucket).set_object(key).send().await {
+            Ok(object) => Ok(Some(meta(&object))),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(classify("look up", key, error, None)),
+        }
+    }
+
+    async fn get(&self, key: &str, max_bytes: u64) -> Result<Object, StoreError> {
+        check_key(key)?;
+        let mut response = self.open(key, ReadRange::all()).await?;
+        let highlights = response.object();
+        let size = u64::try_from(highlights.size).unwrap_or(0);
+        if size > max_bytes {
+            return Err(StoreError::TooLarge { key: key.to_owned(), size_bytes: size, max_bytes });
+        }
+        let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0));
+        while let Some(chunk) = response.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|error| classify("read", key, error, None))?);
+        }
+        let generation = Generation(highlights.generation.to_string());
+        let known = self.head(key).await?.filter(|meta| meta.generation == generation);
+        let updated = known.map_or_else(Utc::now, |meta| meta.updated);
+        Ok(Object { meta: ObjectMeta { key: key.to_owned(), size, generation, updated }, bytes: bytes.freeze() })
+    }
+
+    async fn read(&self, key: &str, range: Range<u64>) -> Result<ByteStream, StoreError> {
+        check_key(key)?;
+        let wanted = range.end.saturating_sub(range.start);
+        let size = self.head(key).await?.ok_or_else(|| StoreError::NotFound { key: key.to_owned() })?.size;
+        if range.start > range.end || range.end > size {
+            return Err(StoreError::Permanent {
+                operation: "read",
+                key: key.to_owned(),
+                source: format!("range {}..{} leaves the object's {size} bytes", range.start, range.end).into(),
+            });
+        }
+        if wanted == 0 {
+            return Ok(futures::stream::empty().boxed());
+        }
+        let response = self.open(key, ReadRange::segment(range.start, wanted)).await?;
+        Ok(stream_exactly(key.to_owned(), response, wanted))
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        precondition: Precondition,
+        headers: &Headers,
+    ) -> Result<ObjectMeta, StoreError> {
+        check_key(key)?;
+        let if_generation = match &precondition {
+            Precondition::Create => Some(0),
+            Precondition::Generation(Generation(text)) => {
+                Some(text.parse().map_err(|_| StoreError::Changed { key: key.to_owned() })?)
+            }
+            Precondition::None => None,
+        };
+        let stored = self.write_whole(key, bytes, if_generation, headers).await?;
+        Ok(meta(&stored))
+    }
+
+    async fn upload(&self, key: &str, headers: &Headers) -> Result<Box<dyn Upload>, StoreError> {
+        check_key(key)?;
+        Ok(Box::new(PartUpload::new(self.clone(), key, headers)))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        let mut found = self.list_all(prefix).await?;
+        found.retain(|meta| !meta.key.starts_with(PARTS_PREFIX));
+        Ok(found)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        check_key(key)?;
+        match self.control.delete_object().set_bucket(&self.bucket).set_object(key).send().await {
+            Ok(()) => Ok(()),
+            Err(error) if is_not_found(&error) => Ok(()),
+            Err(error) => Err(classify("delete", key, error, None)),
+        }
+    }
+
+    async fn sweep_uploads(&self, min_age: Duration) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for part in self.list_all(PARTS_PREFIX).await? {
+            let age = Utc::now().signed_duration_since(part.updated).to_std().unwrap_or_default();
+            if age >= min_age {
+                self.delete(&part.key).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// The response's chunks; an error where it ends before `wanted` bytes came.
+fn stream_exactly(key: String, response: ReadObjectResponse, wanted: u64) -> ByteStream {
+    futures::stream::unfold(Some((response, wanted)), move |state| {
+        let key = key.clone();
+        async move {
+            let (mut response, left) = state?;
+            match response.next().await {
+                Some(Ok(chunk)) => {
+                    let left = left.saturating_sub(chunk.len() as u64);
+                    Some((Ok(chunk), Some((response, left))))
+                }
+                Some(Err(error)) => Some((Err(classify("read", &key, error, None)), None)),
+                None if left > 0 => Some((Err(broken("read", &key, format!("ended {left} bytes early"))), None)),
+                None => None,
+            }
+        }
+    })
+    .boxed()
+}
+
+fn meta(object: &model::Object) -> ObjectMeta {
+    ObjectMeta {
+        key: object.name.clone(),
+        size: u64::try_from(object.size).unwrap_or(0),
+        generation: Generation(object.generation.to_string()),
+        updated: object.update_time.as_ref().or(object.create_time.as_ref()).map_or_else(Utc::now, |time| {
+            DateTime::from_timestamp(time.seconds(), u32::try_from(time.nanos()).unwrap_or(0)).unwrap_or_default()
+        }),
+    }
+}
