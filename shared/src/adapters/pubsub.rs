@@ -164,7 +164,13 @@ fn is_permanent(error: &google_cloud_pubsub::Error) -> bool {
     let code = error.status().map(|status| status.code);
     matches!(
         code,
-        Some(Code::NotFound | Code::PermissionDenied | Code::InvalidArgument | Code::Unauthenticated | Code::FailedPrecondition)
+        Some(
+            Code::NotFound
+                | Code::PermissionDenied
+                | Code::InvalidArgument
+                | Code::Unauthenticated
+                | Code::FailedPrecondition
+        )
     )
 }
 
