@@ -81,6 +81,16 @@ pub struct Expected {
     pub sha256: Sha256,
 }
 
+impl Expected {
+    /// How `found` differs, for [`StoreError::Corrupt`].
+    pub fn difference(&self, found: &Self) -> String {
+        if self.size != found.size {
+            return format!("expected {} bytes, found {}", self.size, found.size);
+        }
+        format!("expected SHA-256 {}, found {}", self.sha256, found.sha256)
+    }
+}
+
 /// When a write may happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precondition {

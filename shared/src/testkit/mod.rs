@@ -1,1 +1,10 @@
 //! Contract suites, in-memory adapters and the fault plan, for tests only.
+
+pub mod fault;
+pub mod faulty_ports;
+pub mod memory_queue;
+pub mod memory_store;
+
+pub use fault::{Fault, FaultPlan, Faulty, Injected};
+pub use memory_queue::{MemoryQueue, MemoryQueues};
+pub use memory_store::{MemoryStore, StoredObject};
