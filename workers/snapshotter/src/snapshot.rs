@@ -1,0 +1,179 @@
+//! One snapshot's objects in the order in which they appear: archive, frames index, sums, manifest.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use polkashots_shared::frames::FramesIndex;
+use polkashots_shared::ids::{Sha256, Version};
+use polkashots_shared::manifest::{self, Artifact, Block, Database, FileRef, Manifest};
+use polkashots_shared::names;
+use polkashots_shared::ports::chain_database::{DatabaseLocation, Identity};
+use polkashots_shared::ports::object_store::{Expected, Headers, ObjectStore};
+use polkashots_shared::target::{Format, Target};
+use tracing::info;
+
+use crate::error::ArchiveError;
+use crate::handle::SnapshotError;
+use crate::index::{frames_index, to_stored_bytes};
+use crate::layout::Layout;
+use crate::pipeline::{Archived, write_archive};
+use crate::settings::Settings;
+use crate::store::{finish_once, put_once};
+use crate::walk::Tree;
+
+const ARCHIVE_SUFFIX: &str = ".tar.zst";
+const ZSTD: &str = "application/zstd";
+/// Filesystems allocate in units of this size, in bytes.
+const DISK_BLOCK: u64 = 4096;
+/// What a restore's journal takes at most beside its frames' records, in bytes.
+const JOURNAL_BYTES: u64 = 1024 * 1024;
+/// A journal's record of one finished frame, generously, in bytes.
+const JOURNAL_RECORD_BYTES: u64 = 64;
+
+/// What one snapshot is made of.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// Its target.
+    pub target: &'a Target,
+    /// Its version.
+    pub version: Version,
+    /// When its volume snapshot was taken.
+    pub taken_at: DateTime<Utc>,
+    /// The database.
+    pub location: DatabaseLocation,
+    /// What the database says of itself.
+    pub identity: Identity,
+}
+
+impl Source<'_> {
+    fn key(&self, suffix: &str) -> String {
+        names::object_key(&self.target.id, self.version, suffix)
+    }
+
+    fn archive_error(&self) -> impl Fn(ArchiveError) -> SnapshotError + use<> {
+        let artifact = self.key(ARCHIVE_SUFFIX);
+        move |source| SnapshotError::Archive { artifact: artifact.clone(), source }
+    }
+}
+
+/// Uploads everything but the manifest, which it returns.
+pub async fn upload_artifacts(source: &Source<'_>, store: &dyn ObjectStore) -> Result<Manifest, SnapshotError> {
+    let settings = Settings::new(&source.target.compression).map_err(source.archive_error())?;
+    let (tree, layout) = plan(source, settings).await?;
+    let archived = upload_archive(source, settings, tree, &layout, store).await?;
+    let (artifact, index_bytes) = upload_index(source, &layout, archived, store).await?;
+    let manifest = manifest(source, &layout, artifact, index_bytes);
+    upload_sums(source, &manifest, store).await?;
+    Ok(manifest)
+}
+
+/// Writes the manifest: from here on the snapshot exists.
+pub async fn commit(manifest: &Manifest, store: &dyn ObjectStore) -> Result<(), SnapshotError> {
+    let key = names::manifest_key(&manifest.target, manifest.version);
+    put_once(store, &key, manifest.to_bytes().into(), &Headers::immutable("application/json")).await?;
+    info!(
+        target_id = %manifest.target,
+        version = %manifest.version,
+        height = manifest.block.height,
+        files = manifest.files,
+        size_bytes = manifest.artifacts.iter().map(|artifact| artifact.size).sum::<u64>(),
+        "snapshot uploaded"
+    );
+    Ok(())
+}
+
+async fn plan(source: &Source<'_>, settings: Settings) -> Result<(Arc<Tree>, Arc<Layout>), SnapshotError> {
+    let DatabaseLocation { chain_dir, kind } = source.location.clone();
+    let planned = tokio::task::spawn_blocking(move || {
+        let tree = Tree::walk(&chain_dir, kind)?;
+        let layout = Layout::plan(tree.entries(), settings.frame_size);
+        Ok((Arc::new(tree), Arc::new(layout)))
+    });
+    planned.await.unwrap_or(Err(ArchiveError::Stopped)).map_err(source.archive_error())
+}
+
+async fn upload_archive(
+    source: &Source<'_>,
+    settings: Settings,
+    tree: Arc<Tree>,
+    layout: &Arc<Layout>,
+    store: &dyn ObjectStore,
+) -> Result<Archived, SnapshotError> {
+    let key = source.key(ARCHIVE_SUFFIX);
+    let mut upload = store.upload(&key, &Headers::immutable(ZSTD)).await?;
+    let written = write_archive(tree, layout.clone(), settings, upload.as_mut()).await;
+    let archived = match written {
+        Ok(archived) => archived,
+        Err(error) => {
+            // The sweep removes what cannot be removed now; the error that counts is the first.
+            let _ = upload.abort().await;
+            return Err(source.archive_error()(error));
+        }
+    };
+    let expected = Expected { size: archived.size, sha256: archived.sha256 };
+    finish_once(store, upload, &key, expected).await?;
+    info!(key, size_bytes = archived.size, uncompressed_bytes = archived.uncompressed_size, "artifact stored");
+    Ok(archived)
+}
+
+/// Returns the artifact and the bytes of its frames index before compression.
+async fn upload_index(
+    source: &Source<'_>,
+    layout: &Layout,
+    archived: Archived,
+    store: &dyn ObjectStore,
+) -> Result<(Artifact, u64), SnapshotError> {
+    let archive_key = source.key(ARCHIVE_SUFFIX);
+    let file = names::file_of_key(&archive_key).to_owned();
+    let Archived { size, sha256, uncompressed_size, frames } = archived;
+    let index: FramesIndex = frames_index((&source.target.id, source.version), &file, layout, frames);
+    let journal_bytes = JOURNAL_BYTES + index.frames.len() as u64 * JOURNAL_RECORD_BYTES;
+    let bytes = to_stored_bytes(&index).map_err(source.archive_error())?;
+    let key = names::frames_key(&source.target.id, source.version);
+    let frames_file = names::file_of_key(&key).to_owned();
+    let frames =
+        FileRef { url: frames_file.clone(), file: frames_file, size: bytes.len() as u64, sha256: Sha256::of(&bytes) };
+    put_once(store, &key, bytes.into(), &Headers::immutable(ZSTD)).await?;
+    let url = file.clone();
+    let artifact =
+        Artifact { format: Format::TarZst, file, url, size, sha256, uncompressed_size, frames: Some(frames) };
+    Ok((artifact, journal_bytes))
+}
+
+fn manifest(source: &Source<'_>, layout: &Layout, artifact: Artifact, journal_bytes: u64) -> Manifest {
+    let Source { target, version, taken_at, identity, .. } = source;
+    Manifest {
+        schema: manifest::SCHEMA,
+        target: target.id.clone(),
+        permalink: target.permalink.clone(),
+        version: *version,
+        created_at: *taken_at,
+        chain: target.chain.clone(),
+        database: Database { kind: target.database, pruning: target.pruning.clone(), warp_gap: identity.warp_gap },
+        block: Block::new(identity.finalized, identity.best),
+        node: target.node.clone(),
+        disk_required: disk_required(layout, &artifact) + journal_bytes,
+        artifacts: vec![artifact],
+        files: layout.entries.iter().filter(|entry| entry.file.is_some()).count() as u64,
+        tool: concat!("polkashots ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// What the restored tree takes on a filesystem without holes, whole blocks per file and one per folder, and the stored
+/// frames index beside it.
+fn disk_required(layout: &Layout, artifact: &Artifact) -> u64 {
+    let blocks = |bytes: u64| bytes.next_multiple_of(DISK_BLOCK);
+    let tree: u64 =
+        layout.entries.iter().map(|entry| if entry.file.is_some() { blocks(entry.size()) } else { DISK_BLOCK }).sum();
+    tree + artifact.frames.as_ref().map_or(0, |frames| blocks(frames.size))
+}
+
+/// Writes what `sha256sum -c` reads in the target's folder.
+async fn upload_sums(source: &Source<'_>, manifest: &Manifest, store: &dyn ObjectStore) -> Result<(), SnapshotError> {
+    let mut lines: Vec<String> =
+        manifest.referenced_files().map(|file| format!("{}  {}\n", file.sha256, file.file)).collect();
+    lines.sort_unstable_by(|a, b| a[64..].cmp(&b[64..]));
+    let key = names::sums_key(&source.target.id, source.version);
+    put_once(store, &key, lines.concat().into(), &Headers::immutable("text/plain; charset=utf-8")).await?;
+    Ok(())
+}
