@@ -1,0 +1,3 @@
+//! Adapters of the publisher's own port.
+
+pub mod directory_host;

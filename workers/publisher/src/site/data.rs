@@ -1,0 +1,194 @@
+//! `_data/*.json`: what the templates are filled with, every number and time already in words.
+
+use chrono::{DateTime, Utc};
+use polkashots_shared::failure::Failure;
+use polkashots_shared::manifest::{Artifact, FileRef, Manifest};
+use polkashots_shared::names;
+use polkashots_shared::target::{Explorer, Format};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{SiteInput, SiteSettings, SiteSnapshot, SiteTarget};
+
+/// `_data/host.json`: what is true of the whole site.
+pub fn host(settings: &SiteSettings, input: &SiteInput) -> Value {
+    let newest = input.targets.iter().filter_map(|target| target.snapshots.first()).map(|s| s.manifest.created_at).max();
+    json!({
+        "title": settings.title,
+        "address": settings.address(),
+        "base_path": settings.base_path(),
+        "archive_url": settings.url_of(""),
+        "public_key": input.public_key.to_base64(),
+        "key_id": input.public_key.id().to_string(),
+        "updated": newest.map_or_else(|| machine_time(DateTime::UNIX_EPOCH), machine_time),
+    })
+}
+
+/// `_data/targets.json`: every target, ordered by id.
+pub fn targets(settings: &SiteSettings, input: &SiteInput) -> Value {
+    input.targets.iter().map(|target| of_target(settings, target)).collect()
+}
+
+/// `_data/target_by_id.json`: the same, by id.
+pub fn target_by_id(settings: &SiteSettings, input: &SiteInput) -> Value {
+    let by_id = |target: &SiteTarget| (target.target.id.to_string(), of_target(settings, target));
+    Value::Object(input.targets.iter().map(by_id).collect())
+}
+
+fn of_target(settings: &SiteSettings, site_target: &SiteTarget) -> Value {
+    let SiteTarget { target, snapshots, failures } = site_target;
+    let snapshots: Vec<Value> = snapshots.iter().map(|s| of_snapshot(settings, s, &target.explorers)).collect();
+    json!({
+        "id": target.id,
+        "path": format!("{}/targets/{}/", settings.base_path(), target.id),
+        "permalink": target.permalink,
+        "chain": target.chain.name,
+        "chain_id": target.chain.id,
+        "genesis_hash": target.chain.genesis_hash,
+        "database": target.database,
+        "folder": target.database.folder(),
+        "pruning": target.pruning,
+        "schedule": target.schedule.clone().unwrap_or_default(),
+        "time_zone": target.time_zone,
+        "keep": target.retention.keep,
+        "latest": snapshots.first(),
+        "snapshots": snapshots,
+        "failures": failures.iter().map(of_failure).collect::<Vec<_>>(),
+    })
+}
+
+fn of_snapshot(settings: &SiteSettings, snapshot: &SiteSnapshot, explorers: &[Explorer]) -> Value {
+    let manifest = &snapshot.manifest;
+    let (target, version) = (&manifest.target, manifest.version);
+    let archive = manifest.artifact(Format::TarZst).or(manifest.artifacts.first());
+    let sums = names::sums_key(target, version);
+    json!({
+        "target": target,
+        "version": version,
+        "created_at": machine_time(manifest.created_at),
+        "created_text": human_time(manifest.created_at),
+        "height": grouped(manifest.block.height.into()),
+        "hash": manifest.block.hash,
+        "best_height": grouped(manifest.block.best_height.into()),
+        "best_hash": manifest.block.best_hash,
+        "pruning": manifest.database.pruning,
+        "warp_gap": manifest.database.warp_gap,
+        "node": manifest.node.as_ref().map_or_else(String::new, |node| format!("{} {}", node.name, node.version)),
+        "tool": manifest.tool,
+        "file_count": grouped(manifest.files),
+        "disk_required": size(manifest.disk_required),
+        "size": archive.map_or_else(String::new, |archive| size(archive.size)),
+        "uncompressed_size": archive.map_or_else(String::new, |archive| size(archive.uncompressed_size)),
+        "archive": archive.map(|archive| of_artifact(settings, manifest, archive)),
+        "artifacts": manifest.artifacts.iter().map(|a| of_artifact(settings, manifest, a)).collect::<Vec<_>>(),
+        "manifest_url": settings.url_of(&names::manifest_key(target, version)),
+        "manifest_file": format!("{version}{}", names::MANIFEST_SUFFIX),
+        "manifest_sha256": snapshot.manifest_sha256,
+        "signature_url": settings.url_of(&names::manifest_signature_key(target, version)),
+        "signature": snapshot.signature.trim_end(),
+        "sums_url": settings.url_of(&sums),
+        "sums_signature_url": settings.url_of(&(sums + names::SIGNATURE_SUFFIX)),
+        "sums_file": format!("{version}.SHA256SUMS"),
+        "explorers": explorers.iter().filter_map(|explorer| of_explorer(explorer, manifest)).collect::<Vec<_>>(),
+        "listed": snapshot.kept_until.is_none(),
+        "kept_until": snapshot.kept_until.map_or_else(String::new, machine_time),
+        "kept_until_text": snapshot.kept_until.map_or_else(String::new, human_time),
+    })
+}
+
+fn of_artifact(settings: &SiteSettings, manifest: &Manifest, artifact: &Artifact) -> Value {
+    json!({
+        "file": artifact.file,
+        "format": artifact.format,
+        "url": file_url(settings, manifest, &artifact.url, &artifact.file),
+        "size": size(artifact.size),
+        "size_bytes": grouped(artifact.size),
+        "uncompressed_size": size(artifact.uncompressed_size),
+        "sha256": artifact.sha256,
+    })
+}
+
+fn of_explorer(explorer: &Explorer, manifest: &Manifest) -> Option<Value> {
+    let block = &manifest.block;
+    let url = explorer.url.replace("{height}", &block.height.to_string()).replace("{hash}", &block.hash.to_string());
+    is_web(&url).then(|| json!({ "name": explorer.name, "url": url }))
+}
+
+fn of_failure(failure: &Failure) -> Value {
+    json!({
+        "version": failure.version,
+        "worker": failure.worker,
+        "reason": failure.reason,
+        "failed_at": machine_time(failure.failed_at),
+        "failed_text": human_time(failure.failed_at),
+    })
+}
+
+/// Where the manifest says that a file is served, if that is a web address; otherwise beside the manifest.
+pub fn file_url(settings: &SiteSettings, manifest: &Manifest, stated: &str, file: &str) -> String {
+    let beside = || settings.url_of(&manifest.key_of(file));
+    let base = Url::parse(&settings.url_of(&names::manifest_key(&manifest.target, manifest.version)));
+    let joined = base.and_then(|base| base.join(stated)).map(String::from);
+    joined.ok().filter(|url| is_web(url)).unwrap_or_else(beside)
+}
+
+/// Where the frames index or another file beside the manifest is served.
+pub fn file_ref_url(settings: &SiteSettings, manifest: &Manifest, file: &FileRef) -> String {
+    file_url(settings, manifest, &file.url, &file.file)
+}
+
+fn is_web(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http"))
+}
+
+/// RFC 3339, for `datetime` attributes and feeds.
+pub fn machine_time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn human_time(time: DateTime<Utc>) -> String {
+    time.format("%-d %b %Y, %H:%M UTC").to_string()
+}
+
+/// `1234567` as `1 234 567`, with no-break spaces.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 2);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position) % 3 == 0 {
+            text.push('\u{a0}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes as `1.5 GiB`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes}\u{a0}bytes");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1}\u{a0}{}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_sizes_have_units() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(1234567), "1\u{a0}234\u{a0}567");
+        assert_eq!(size(1023), "1023\u{a0}bytes");
+        assert_eq!(size(1536), "1.5\u{a0}KiB");
+        assert_eq!(size(1024 * 1024 - 1), "1.0\u{a0}MiB");
+        assert_eq!(size(u64::MAX), "16384.0\u{a0}PiB");
+    }
+}

@@ -1,0 +1,113 @@
+//! What machines read: index, schemas, key, `latest.json`, and the permalinks.
+
+use bytes::Bytes;
+use polkashots_shared::event::{self, Topic};
+use polkashots_shared::failure::Failure;
+use polkashots_shared::index::Index;
+use polkashots_shared::manifest::Manifest;
+use polkashots_shared::names::{self, INDEX_KEY, INDEX_SIGNATURE_KEY};
+use polkashots_shared::target::Format;
+use serde::Serialize;
+
+use super::{Redirect, RenderedSite, SiteError, SiteInput, SiteSettings, SiteSnapshot, SiteTarget, data};
+
+/// Adds the files and redirects that do not come from templates.
+pub fn add(site: &mut RenderedSite, settings: &SiteSettings, input: &SiteInput) -> Result<(), SiteError> {
+    let mut files = vec![
+        (INDEX_KEY.to_owned(), input.index.bytes.clone()),
+        (INDEX_SIGNATURE_KEY.to_owned(), input.index.signature.clone()),
+        ("polkashots.pub".to_owned(), input.public_key.to_text().into()),
+    ];
+    files.extend(schemas());
+    files.extend(input.targets.iter().filter_map(|target| latest(settings, target)));
+    for (path, bytes) in files {
+        if site.files.insert(path.clone(), bytes).is_some() {
+            return Err(SiteError::Taken { path, first: "the site's source".into(), second: "the publisher".into() });
+        }
+    }
+    for target in &input.targets {
+        let Some(newest) = target.snapshots.first() else { continue };
+        for redirect in permalinks(settings, target, newest) {
+            check_free(site, &redirect, target)?;
+            site.redirects.push(redirect);
+        }
+    }
+    Ok(())
+}
+
+/// The permalinks of a target: the bare one leads to the `.tar.zst`.
+fn permalinks(settings: &SiteSettings, target: &SiteTarget, newest: &SiteSnapshot) -> Vec<Redirect> {
+    let manifest = &newest.manifest;
+    let (id, version) = (&manifest.target, manifest.version);
+    let from = |suffix: &str| format!("/{}{suffix}", target.target.permalink);
+    let mut links = Vec::new();
+    for artifact in &manifest.artifacts {
+        let to = data::file_url(settings, manifest, &artifact.url, &artifact.file);
+        let suffix = artifact.file.strip_prefix(&version.to_string()).unwrap_or_default();
+        if artifact.format == Format::TarZst {
+            links.push((from(""), to.clone()));
+        }
+        links.push((from(suffix), to));
+        if let Some(frames) = &artifact.frames {
+            links.push((from(".frames.json.zst"), data::file_ref_url(settings, manifest, frames)));
+        }
+    }
+    let signature = settings.url_of(&names::manifest_signature_key(id, version));
+    let sums = names::sums_key(id, version);
+    links.push((from(".manifest.json"), settings.url_of(&names::manifest_key(id, version))));
+    links.push((from(".manifest.json.minisig"), signature.clone()));
+    links.push((from(".minisig"), signature));
+    links.push((from(".sha256sums"), settings.url_of(&sums)));
+    links.push((from(".sha256sums.minisig"), settings.url_of(&(sums + names::SIGNATURE_SUFFIX))));
+    links.into_iter().map(|(from, to)| Redirect { from, to, status: 302 }).collect()
+}
+
+fn check_free(site: &RenderedSite, redirect: &Redirect, target: &SiteTarget) -> Result<(), SiteError> {
+    let path = redirect.from.trim_start_matches('/').to_owned();
+    let folder = format!("{path}/");
+    let second = format!("the permalink of {}", target.target.id);
+    if site.files.keys().any(|file| *file == path || file.starts_with(&folder)) {
+        return Err(SiteError::Taken { path, first: "a page of the site".into(), second });
+    }
+    if site.redirects.iter().any(|other| other.from == redirect.from) {
+        return Err(SiteError::Taken { path, first: "another target's permalink".into(), second });
+    }
+    Ok(())
+}
+
+fn latest(settings: &SiteSettings, target: &SiteTarget) -> Option<(String, Bytes)> {
+    #[derive(Serialize)]
+    struct Latest<'a> {
+        manifest_url: String,
+        signature_url: String,
+        manifest_sha256: String,
+        manifest: &'a Manifest,
+    }
+    let SiteSnapshot { manifest, manifest_sha256, .. } = target.snapshots.first()?;
+    let latest = Latest {
+        manifest_url: settings.url_of(&names::manifest_key(&manifest.target, manifest.version)),
+        signature_url: settings.url_of(&names::manifest_signature_key(&manifest.target, manifest.version)),
+        manifest_sha256: manifest_sha256.to_string(),
+        manifest,
+    };
+    let bytes = serde_json::to_vec_pretty(&latest).expect("strings, numbers and times always serialise");
+    Some((format!("targets/{}/latest.json", target.target.id), bytes.into()))
+}
+
+fn schemas() -> Vec<(String, Bytes)> {
+    let named = [
+        ("manifest.v1".to_owned(), schemars::schema_for!(Manifest)),
+        ("index.v1".to_owned(), schemars::schema_for!(Index)),
+        ("failure.v1".to_owned(), schemars::schema_for!(Failure)),
+    ];
+    let events = Topic::ALL.into_iter().map(|topic| {
+        let name = topic.event_type().trim_start_matches("io.polkashots.").to_owned();
+        (name, event::data_schema(topic))
+    });
+    let file = |(name, schema): (String, schemars::Schema)| {
+        let mut bytes = serde_json::to_vec_pretty(&schema).expect("schemas always serialise");
+        bytes.push(b'\n');
+        (format!("schemas/{name}.schema.json"), Bytes::from(bytes))
+    };
+    named.into_iter().chain(events).map(file).collect()
+}

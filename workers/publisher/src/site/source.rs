@@ -1,0 +1,117 @@
+//! The Jekyll source: templates, includes, assets, and the data they are filled with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{SiteError, SiteInput, SiteSettings, data};
+
+/// Files of a Jekyll source by path, with the data for the templates.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// Content by path, with `/` between folders and none in front.
+    pub files: BTreeMap<String, Bytes>,
+    /// `_data/<name>.json` by name.
+    pub data: BTreeMap<String, Value>,
+}
+
+macro_rules! built_in {
+    ($($path:literal),* $(,)?) => {
+        [$(($path, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/site/", $path)).as_slice())),*]
+    };
+}
+
+impl Source {
+    /// The source in `folder`, or the one that comes with the program.
+    pub fn load(folder: Option<&Path>) -> Result<Self, SiteError> {
+        match folder {
+            Some(folder) => Self::from_folder(folder),
+            None => Ok(Self::built_in()),
+        }
+    }
+
+    /// The source that comes with the program.
+    pub fn built_in() -> Self {
+        let files = built_in![
+            "404.html",
+            "_config.yml",
+            "_includes/command.html",
+            "_includes/fact.html",
+            "_includes/history.html",
+            "_layouts/default.html",
+            "_layouts/page.html",
+            "_layouts/target.html",
+            "about.html",
+            "assets/copy.js",
+            "assets/icon.svg",
+            "assets/style.css",
+            "feed.xml",
+            "index.html",
+            "restore.html",
+            "robots.txt",
+            "sitemap.xml",
+            "verify.html",
+        ];
+        let files = files.into_iter().map(|(path, bytes)| (path.to_owned(), Bytes::from_static(bytes))).collect();
+        Self { files, data: BTreeMap::new() }
+    }
+
+    /// Reads a folder; what starts with a dot and Jekyll's own `_site` are left out, as Jekyll does.
+    pub fn from_folder(folder: &Path) -> Result<Self, SiteError> {
+        let mut source = Self::default();
+        source.read_folder(folder, "")?;
+        Ok(source)
+    }
+
+    fn read_folder(&mut self, folder: &Path, prefix: &str) -> Result<(), SiteError> {
+        let error = |source| SiteError::Source { path: folder.to_owned(), source };
+        for entry in fs::read_dir(folder).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') || name == "_site" {
+                continue;
+            }
+            let (path, entry_path) = (format!("{prefix}{name}"), entry.path());
+            if entry_path.is_dir() {
+                self.read_folder(&entry_path, &format!("{path}/"))?;
+                continue;
+            }
+            let bytes = fs::read(&entry_path).map_err(|source| SiteError::Source { path: entry_path, source })?;
+            self.files.insert(path, bytes.into());
+        }
+        Ok(())
+    }
+
+    /// Adds the data, and one page per target: plain Jekyll makes no pages from data.
+    pub fn with_data(mut self, settings: &SiteSettings, input: &SiteInput) -> Self {
+        self.data.insert("host".into(), data::host(settings, input));
+        self.data.insert("targets".into(), data::targets(settings, input));
+        self.data.insert("target_by_id".into(), data::target_by_id(settings, input));
+        for target in &input.targets {
+            let id = &target.target.id;
+            let description = format!("Snapshots of {id}: height, hash, checksums, signature and restore commands");
+            let stub = format!(
+                "---\nlayout: target\ntitle: \"{id}\"\ndescription: \"{description}\"\ntarget: \"{id}\"\npermalink: /targets/{id}/\n---\n"
+            );
+            self.files.insert(format!("targets/{id}.html"), stub.into());
+        }
+        self
+    }
+
+    /// Writes everything into a folder that `jekyll build` can be run on.
+    pub fn write_to(&self, folder: &Path) -> Result<(), SiteError> {
+        let data = self.data.iter().map(|(name, value)| {
+            let json = serde_json::to_vec_pretty(value).expect("JSON values always serialise");
+            (format!("_data/{name}.json"), Bytes::from(json))
+        });
+        for (path, bytes) in self.files.clone().into_iter().chain(data) {
+            let path = folder.join(path);
+            let written = fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| fs::write(&path, &bytes));
+            written.map_err(|source| SiteError::Source { path, source })?;
+        }
+        Ok(())
+    }
+}
