@@ -15,6 +15,7 @@ pub mod minisign;
 pub mod names;
 pub mod ports;
 pub mod retry;
+pub mod schema;
 pub mod target;
 pub mod telemetry;
 #[cfg(feature = "testkit")]

@@ -1,11 +1,14 @@
 //! The loop that runs every worker: receive, handle, emit, acknowledge. The only code that acknowledges.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
@@ -14,6 +17,7 @@ use crate::event::{Event, Payload};
 use crate::failure;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::queue::{Delivery, EventSink, Queue, QueueError};
+use crate::retry::{Policy, retry};
 
 /// One worker's logic: effects through its own deps, no clock, no environment, no acknowledging.
 #[async_trait]
@@ -176,37 +180,99 @@ async fn see_through(
         Ok(event) => event,
         Err(error) => return reject(queue, delivery, &error_chain(&error)).await,
     };
-    let started = Instant::now();
-    let handled = tokio::select! {
-        handled = handle_and_emit(worker, deps, &event) => handled,
-        lost = keep_lease(queue, delivery) => return lost_lease(lost),
-        () = stop.cancelled() => return give_back(queue, delivery, "stopping").await,
-    };
-    let elapsed_ms = started.elapsed().as_millis() as u64;
-    let error = match handled {
-        Ok(()) => return acknowledge(queue, delivery, &event, elapsed_ms).await,
-        Err(error) => error,
-    };
     let last_attempt = delivery.attempt.is_some_and(|attempt| attempt >= queue.max_attempts());
-    if !error.is_permanent() && !last_attempt {
-        return give_back(queue, delivery, &error_chain(&error)).await;
+    let started = Instant::now();
+    let end = tokio::select! {
+        end = work(worker, deps, &event, last_attempt) => end,
+        lost = keep_lease(queue, delivery) => return lost_lease(lost),
+        () = stop.cancelled() => stopped(worker, deps, &event, last_attempt).await,
+    };
+    match end {
+        End::Done => acknowledge(queue, delivery, &event, started.elapsed()).await,
+        End::Again(reason) => give_back(queue, delivery, pause_before_again(delivery), &reason).await,
+        End::Stopped => give_back(queue, delivery, Duration::ZERO, "stopping").await,
+        End::Never(reason) => reject(queue, delivery, &reason).await,
     }
-    give_up(queue, worker, deps, delivery, &event, &error).await
 }
 
-async fn handle_and_emit(worker: &dyn Worker, deps: &LoopDeps, event: &Event) -> Result<(), HandleError> {
-    let outcome = worker.handle(event).await?;
+/// What is to become of the message.
+enum End {
+    Done,
+    Again(String),
+    Stopped,
+    Never(String),
+}
+
+/// Handles the event and tells of the outcome, good or bad; the caller keeps the lease meanwhile.
+async fn work(worker: &dyn Worker, deps: &LoopDeps, event: &Event, last_attempt: bool) -> End {
+    let patience = patience(last_attempt);
+    let Err(error) = handle_and_emit(worker, deps, event, &patience).await else { return End::Done };
+    let reason = error_chain(&error);
+    if !error.is_permanent() && !last_attempt {
+        return End::Again(reason);
+    }
+    let told = retry(
+        &patience,
+        "record the failure",
+        |error: &HandleError| !error.is_permanent(),
+        || record_and_tell(worker, deps, event, &reason),
+    );
+    match told.await {
+        Ok(()) => End::Never(reason),
+        Err(error) if last_attempt => End::Never(format!("{reason} (and it is not recorded: {})", error_chain(&error))),
+        Err(error) => End::Again(format!("{reason} (and it is not recorded: {})", error_chain(&error))),
+    }
+}
+
+/// How long events and failures are tried to be told: once where redelivery tries again; after the last attempt nobody
+/// does, and what is not told then leaves a volume snapshot to the next sweep.
+fn patience(last_attempt: bool) -> Policy {
+    const AFTER_LAST_ATTEMPT: Duration = Duration::from_secs(15 * 60);
+    if last_attempt { Policy::lasting(AFTER_LAST_ATTEMPT) } else { Policy::once() }
+}
+
+/// A message that is given back on its last attempt is a dead letter, so that its failure must be told before.
+async fn stopped(worker: &dyn Worker, deps: &LoopDeps, event: &Event, last_attempt: bool) -> End {
+    const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
+    if !last_attempt {
+        return End::Stopped;
+    }
+    let reason = "stopped in its last attempt";
+    let told = tokio::time::timeout(LONGEST_FAREWELL, record_and_tell(worker, deps, event, reason)).await;
+    match told {
+        Ok(Ok(())) => End::Never(reason.into()),
+        Ok(Err(error)) => End::Never(format!("{reason} (and it is not recorded: {})", error_chain(&error))),
+        Err(_) => End::Never(format!("{reason} (and it is not recorded: the store does not answer)")),
+    }
+}
+
+async fn handle_and_emit(
+    worker: &dyn Worker,
+    deps: &LoopDeps,
+    event: &Event,
+    patience: &Policy,
+) -> Result<(), HandleError> {
+    let handled = AssertUnwindSafe(worker.handle(event)).catch_unwind().await;
+    let outcome = handled.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))?;
     if let Some(reason) = &outcome.skipped {
         info!(target_id = %event.payload.target(), reason, "skipped");
     }
-    emit_all(deps, event, outcome.emit).await
+    emit_all(deps, event, outcome.emit, patience).await
 }
 
-async fn emit_all(deps: &LoopDeps, cause: &Event, events: Vec<Event>) -> Result<(), HandleError> {
+/// A panic is a bug in a handler; it must cost one attempt, not the loop.
+fn panicked(panic: &(dyn Any + Send)) -> HandleError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    HandleError::transient(format!("handler panicked: {}", text.unwrap_or("no message")))
+}
+
+async fn emit_all(deps: &LoopDeps, cause: &Event, events: Vec<Event>, patience: &Policy) -> Result<(), HandleError> {
     for mut event in events {
         event.traceparent = event.traceparent.or_else(|| cause.traceparent.clone());
-        let topic = event.payload.topic();
-        deps.events.publish(topic, &event.to_message()).await.map_err(HandleError::transient)?;
+        let (topic, message) = (event.payload.topic(), event.to_message());
+        retry(patience, "emit", QueueError::is_transient, || deps.events.publish(topic, &message))
+            .await
+            .map_err(HandleError::transient)?;
         info!(%topic, id = event.id, "emitted");
     }
     Ok(())
@@ -233,10 +299,11 @@ async fn acknowledge(
     queue: &dyn Queue,
     delivery: &Delivery,
     event: &Event,
-    elapsed_ms: u64,
+    elapsed: Duration,
 ) -> Result<Disposition, QueueError> {
     match queue.ack(&delivery.receipt).await {
         Ok(()) => {
+            let elapsed_ms = elapsed.as_millis() as u64;
             info!(target_id = %event.payload.target(), elapsed_ms, "handled");
             Ok(Disposition::Acknowledged)
         }
@@ -245,12 +312,20 @@ async fn acknowledge(
     }
 }
 
-async fn give_back(queue: &dyn Queue, delivery: &Delivery, reason: &str) -> Result<Disposition, QueueError> {
-    const FIRST_DELAY: Duration = Duration::from_secs(1);
-    const LONGEST_DELAY: Duration = Duration::from_secs(300);
-    warn!(reason, "not handled, the message comes again");
+fn pause_before_again(delivery: &Delivery) -> Duration {
+    const FIRST_PAUSE: Duration = Duration::from_secs(1);
+    const LONGEST_PAUSE: Duration = Duration::from_secs(300);
     let doublings = delivery.attempt.unwrap_or(1).saturating_sub(1).min(16);
-    let delay = (FIRST_DELAY * 2u32.pow(doublings)).min(LONGEST_DELAY);
+    (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE)
+}
+
+async fn give_back(
+    queue: &dyn Queue,
+    delivery: &Delivery,
+    delay: Duration,
+    reason: &str,
+) -> Result<Disposition, QueueError> {
+    warn!(reason, "not handled, the message comes again");
     match queue.nack(&delivery.receipt, delay).await {
         Ok(()) => Ok(Disposition::Returned),
         Err(error @ QueueError::LeaseLost { .. }) => lost_lease(error),
@@ -267,28 +342,17 @@ async fn reject(queue: &dyn Queue, delivery: &Delivery, reason: &str) -> Result<
     }
 }
 
-/// Records the failure, tells of it, and makes the message a dead letter.
-async fn give_up(
-    queue: &dyn Queue,
-    worker: &dyn Worker,
-    deps: &LoopDeps,
-    delivery: &Delivery,
-    event: &Event,
-    error: &HandleError,
-) -> Result<Disposition, QueueError> {
-    let reason = error_chain(error);
-    if let Err(error) = record_and_tell(worker, deps, event, &reason).await {
-        return give_back(queue, delivery, &error_chain(&error)).await;
-    }
-    reject(queue, delivery, &reason).await
-}
-
+/// Records why the snapshot will not be and emits it; does nothing where no snapshot depends on the event.
 async fn record_and_tell(worker: &dyn Worker, deps: &LoopDeps, event: &Event, reason: &str) -> Result<(), HandleError> {
     let Some(failed) = failure::of_event(worker.name(), event, reason) else { return Ok(()) };
     let recorded = failure::record(deps.store.as_ref(), &failed, deps.clock.now()).await;
-    if !recorded.map_err(HandleError::transient)? {
+    let recorded = recorded.map_err(|error| match error.is_transient() {
+        true => HandleError::transient(error),
+        false => HandleError::permanent(error),
+    })?;
+    if !recorded {
         return Ok(());
     }
     let failed = Event::new(worker.name(), event.time, Payload::SnapshotFailed(failed));
-    emit_all(deps, event, vec![failed]).await
+    emit_all(deps, event, vec![failed], &Policy::once()).await
 }

@@ -1,1 +1,0 @@
-//! Logs for a person on a terminal and for Cloud Logging elsewhere.
