@@ -37,7 +37,9 @@ pub fn newly_retired(catalog: &Catalog, targets: &BTreeMap<TargetId, Target>) ->
         let Some(target) = targets.get(id) else { continue };
         let listed = found.listed(target.retention.keep).map(|(version, _)| version).min();
         let unlisted = found.complete().map(|(version, _)| version).filter(|version| Some(*version) < listed);
-        left.extend(unlisted.filter(|version| !found.retired.contains_key(version)).map(|version| (id.clone(), version)));
+        left.extend(
+            unlisted.filter(|version| !found.retired.contains_key(version)).map(|version| (id.clone(), version)),
+        );
     }
     left
 }

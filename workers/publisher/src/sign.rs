@@ -96,12 +96,8 @@ async fn sign_or_refuse(deps: &Deps, target: &Target, snapshot: &Snapshot) -> Re
 async fn refuse(deps: &Deps, manifest: &Manifest, refusal: &Refusal) -> Result<(), StoreError> {
     let (target, version) = (&manifest.target, manifest.version);
     error!(%target, %version, %refusal, "snapshot refused: not signed, not listed");
-    let failed = SnapshotFailed {
-        target: target.clone(),
-        version,
-        worker: NAME.into(),
-        reason: format!("{REFUSED}{refusal}"),
-    };
+    let failed =
+        SnapshotFailed { target: target.clone(), version, worker: NAME.into(), reason: format!("{REFUSED}{refusal}") };
     failure::record(deps.store.as_ref(), &failed, deps.clock.now()).await.map(|_| ())
 }
 

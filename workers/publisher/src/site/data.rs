@@ -12,7 +12,8 @@ use super::{SiteInput, SiteSettings, SiteSnapshot, SiteTarget};
 
 /// `_data/host.json`: what is true of the whole site.
 pub fn host(settings: &SiteSettings, input: &SiteInput) -> Value {
-    let newest = input.targets.iter().filter_map(|target| target.snapshots.first()).map(|s| s.manifest.created_at).max();
+    let newest =
+        input.targets.iter().filter_map(|target| target.snapshots.first()).map(|s| s.manifest.created_at).max();
     json!({
         "title": settings.title,
         "address": settings.address(),

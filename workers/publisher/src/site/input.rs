@@ -67,9 +67,8 @@ impl SiteInput {
 }
 
 fn snapshots(target: &Target, found: &TargetCatalog, plan: &Plan) -> Vec<SiteSnapshot> {
-    let deleted_soon = |version| {
-        found.retired.contains_key(&version) && plan.versions.contains_key(&(target.id.clone(), version))
-    };
+    let deleted_soon =
+        |version| found.retired.contains_key(&version) && plan.versions.contains_key(&(target.id.clone(), version));
     found
         .complete()
         .filter(|(version, _)| !deleted_soon(*version))

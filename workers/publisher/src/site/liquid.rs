@@ -79,7 +79,8 @@ impl Page {
             return Ok(None);
         }
         let text = text_of(path, bytes)?;
-        let Some((head, body)) = text[4..].split_once("---\n").filter(|(head, _)| head.is_empty() || head.ends_with('\n'))
+        let Some((head, body)) =
+            text[4..].split_once("---\n").filter(|(head, _)| head.is_empty() || head.ends_with('\n'))
         else {
             return Err(template_error(path, 1, "front matter has no end: expected a line ---"));
         };
@@ -174,11 +175,14 @@ fn fill_error(source: &Source, file: &str, message: &str) -> SiteError {
     });
     let file = include.unwrap_or_else(|| file.to_owned());
     let text = source.files.get(&file).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-    let clues = message.lines().filter_map(|line| {
-        let clue = line.trim().strip_prefix("requested variable=").or_else(|| line.trim().strip_prefix("from: "))?;
-        Some(clue.trim().trim_start_matches("{{").trim_end_matches("}}").trim().to_owned())
-    });
+    let value = |name: &str| message.lines().find_map(|line| line.trim().strip_prefix(name).map(str::to_owned));
+    let path = value("variable=").zip(value("requested index=")).map(|(variable, index)| format!("{variable}.{index}"));
+    let expression = |line: &str| {
+        let traced = line.trim().strip_prefix("from: ")?;
+        Some(traced.trim_start_matches("{{").trim_end_matches("}}").trim().to_owned())
+    };
+    let mut clues = path.into_iter().chain(value("requested variable=")).chain(message.lines().filter_map(expression));
     let place = |clue: String| text.lines().position(|line| !clue.is_empty() && line.contains(&clue));
-    let line = clues.filter_map(place).next().map_or(1, |position| position + 1);
+    let line = clues.find_map(place).map_or(1, |position| position + 1);
     template_error(&file, line, message)
 }

@@ -1,0 +1,139 @@
+//! The rendered site.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use common::{DOT, KSM, World, site_settings};
+use polkashots_publisher::site::{SiteError, SiteInput, SiteSnapshot, Source, render_now};
+use polkashots_publisher::{catalog, index, retention};
+
+/// Rewritten by `POLKASHOTS_BLESS=1 cargo test -p polkashots-publisher --test site`.
+fn assert_golden(name: &str, found: &[u8]) -> anyhow::Result<()> {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")).join(name);
+    if std::env::var_os("POLKASHOTS_BLESS").is_some() {
+        std::fs::write(&path, found)?;
+    }
+    let expected = std::fs::read_to_string(&path)?;
+    assert_eq!(String::from_utf8_lossy(found), expected, "{name}: POLKASHOTS_BLESS=1 rewrites it");
+    Ok(())
+}
+
+async fn input(world: &World) -> anyhow::Result<SiteInput> {
+    let deps = &world.deps;
+    let catalog = catalog::read(deps.store.as_ref(), &deps.targets, &[deps.signing_key.public_key()]).await?;
+    let index = index::build(&catalog, &deps.targets, &deps.site.archive_url);
+    let signed = index::SignedIndex::new(&index, &deps.signing_key)?;
+    Ok(SiteInput::new(deps, &catalog, &retention::Plan::default(), &signed))
+}
+
+async fn world() -> anyhow::Result<World> {
+    let world = World::new();
+    world.publish(DOT, "20261121-040000", 395).await?;
+    world.publish(DOT, "20261122-040000", 1_234_567).await?;
+    Ok(world)
+}
+
+#[tokio::test]
+async fn index_and_pages_are_as_promised() -> anyhow::Result<()> {
+    let world = world().await?;
+    let site = world.host.deployed().pop().expect("a site");
+    assert_golden("index.json", &site.files["index.json"])?;
+    assert_golden("target.html", &site.files[&format!("targets/{DOT}/index.html")])?;
+    assert_golden("feed.xml", &site.files["feed.xml"])?;
+    for page in ["index.html", "verify/index.html", "restore/index.html", "about/index.html", "404.html"] {
+        assert!(site.files[page].starts_with(b"<!doctype html>"), "{page}");
+    }
+    assert!(site.files["index.html"].len() < 100 * 1024);
+    Ok(())
+}
+
+#[tokio::test]
+async fn hostile_words_are_escaped_everywhere() -> anyhow::Result<()> {
+    const HOSTILE: &str = "\"><script>alert('x')</script>{{ 7919 | times: 7919 }}&";
+    let mut input = input(&world().await?).await?;
+    for target in &mut input.targets {
+        target.target.pruning = HOSTILE.into();
+        target.target.chain.name = HOSTILE.into();
+        target.target.schedule = Some(HOSTILE.into());
+        for SiteSnapshot { manifest, signature, .. } in &mut target.snapshots {
+            *signature = HOSTILE.into();
+            manifest.database.pruning = HOSTILE.into();
+            for artifact in &mut manifest.artifacts {
+                artifact.url = "javascript:alert(1)".into();
+                artifact.file = format!("{}{HOSTILE}", manifest.version);
+            }
+        }
+    }
+    let site = render_now(&site_settings(), &input)?;
+    for (path, bytes) in site.files.iter().filter(|(path, _)| path.ends_with("html") || path.ends_with("xml")) {
+        let text = String::from_utf8_lossy(bytes);
+        assert!(!text.contains("<script>"), "{path} has the markup");
+        assert!(!text.contains("javascript:"), "{path} has the address");
+        assert!(!text.contains("62710561"), "{path} was evaluated twice");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_template_error_names_file_and_line() -> anyhow::Result<()> {
+    let input = input(&world().await?).await?;
+    let cases = [
+        ("index.html", "---\nlayout: default\ntitle: x\n---\nfine\n{% if %}\n", 6),
+        ("index.html", "---\ntitle: x\n---\nfine\n{{ site.data.nothing }}\n", 5),
+        ("index.html", "---\ntitle: x\n", 1),
+        ("index.html", "---\nlayout: missing\n---\n", 2),
+        ("index.html", "---\ntitle: [a]\n---\n", 2),
+        ("_includes/fact.html", "fine\n{{ include.value | frobnicate }}\n", 2),
+        ("_includes/fact.html", "fine\n\n{{ include.nothing }}\n", 3),
+    ];
+    for (path, text, expected) in cases {
+        let folder = tempfile::tempdir()?;
+        Source::built_in().write_to(folder.path())?;
+        std::fs::write(folder.path().join(path), text)?;
+        let mut settings = site_settings();
+        settings.source = Some(folder.path().to_owned());
+        let error = render_now(&settings, &input).expect_err(text);
+        let SiteError::Template { file, line, .. } = &error else { panic!("{error}") };
+        assert_eq!((file.as_str(), *line), (path, expected), "{error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_permalink_that_a_page_has_already_is_refused() -> anyhow::Result<()> {
+    let mut input = input(&world().await?).await?;
+    input.targets.iter_mut().for_each(|t| t.target.permalink = format!("targets/{DOT}").parse().expect("legal"));
+    let error = render_now(&site_settings(), &input).expect_err("taken");
+    assert!(matches!(error, SiteError::Taken { .. }), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn jekyll_builds_the_same_pages() -> anyhow::Result<()> {
+    let world = world().await?;
+    world.upload(KSM, "20261122-040000", 12).await?;
+    polkashots_publisher::refresh(&world.deps).await?;
+    let input = input(&world).await?;
+    let ours = render_now(&site_settings(), &input)?.files;
+    let folder = tempfile::tempdir()?;
+    let (source, built) = (folder.path().join("source"), folder.path().join("built"));
+    Source::built_in().with_data(&site_settings(), &input).write_to(&source)?;
+    let ran = Command::new("jekyll")
+        .args(["build", "--quiet", "--disable-disk-cache", "-s"])
+        .arg(&source)
+        .arg("-d")
+        .arg(&built)
+        .output()?;
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let theirs: BTreeMap<String, bytes::Bytes> = Source::from_folder(&built)?.files;
+    assert!(theirs.len() > 10, "jekyll built {:?}", theirs.keys());
+    for (path, content) in &theirs {
+        let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ");
+        let own = ours.get(path).unwrap_or_else(|| panic!("{path} is jekyll's alone"));
+        assert_eq!(words(own), words(content), "{path}");
+    }
+    Ok(())
+}
