@@ -7,3 +7,6 @@ pub mod gcs;
 #[cfg(feature = "chain-databases")]
 pub mod chain;
 pub mod subscription;
+pub mod directory_store;
+#[cfg(feature = "embedded")]
+pub mod sqlite_queue;

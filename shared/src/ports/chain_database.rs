@@ -79,6 +79,16 @@ pub enum ChainDatabaseError {
         /// The engine asked for.
         expected: DatabaseKind,
     },
+    /// More than one database fits.
+    #[error("{}: holds {found}: choose {choice}", path.display())]
+    Ambiguous {
+        /// The path looked at.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+        /// What has to be chosen.
+        choice: String,
+    },
     /// A node never started on it.
     #[error("{}: empty database: META has no genesis (key \"gen\"); start the node on it once", path.display())]
     Empty {
