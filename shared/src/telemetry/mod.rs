@@ -61,13 +61,14 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
 fn parse_filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let refused = |reason: String| TelemetryError::Filter { filter: level.into(), reason };
-    for directive in level.split(',').map(str::trim) {
+    let directives: Vec<&str> = level.split(',').map(str::trim).collect();
+    for directive in &directives {
         let is_level = LEVELS.iter().any(|known| known.eq_ignore_ascii_case(directive));
         if !is_level && !directive.contains('=') {
             return Err(refused(format!("\"{directive}\" is not a level")));
         }
     }
-    EnvFilter::builder().parse(level).map_err(|error| refused(error.to_string()))
+    EnvFilter::builder().parse(directives.join(",")).map_err(|error| refused(error.to_string()))
 }
 
 #[cfg(test)]
