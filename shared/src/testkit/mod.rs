@@ -4,6 +4,8 @@ pub mod fault;
 pub mod faulty_ports;
 pub mod memory_queue;
 pub mod memory_store;
+pub mod object_store_contract;
+pub mod queue_contract;
 
 pub use fault::{Fault, FaultPlan, Faulty, Injected};
 pub use memory_queue::{MemoryQueue, MemoryQueues};
