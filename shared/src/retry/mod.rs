@@ -51,6 +51,11 @@ impl Policy {
         Self { give_up_after, ..Self::default() }
     }
 
+    /// The pauses of one series of tries that begins now.
+    pub fn pauses(&self) -> Pauses {
+        Pauses(self.to_backoff())
+    }
+
     fn to_backoff(&self) -> backoff::exponential::ExponentialBackoff<TokioClock> {
         backoff::exponential::ExponentialBackoff {
             current_interval: self.first_pause,
@@ -91,6 +96,26 @@ where
         warn!(call = name, pause_ms = pause.as_millis() as u64, error = error_chain(&error), "failed, trying again");
     };
     backoff::future::retry_notify(policy.to_backoff(), attempt, tell).await
+}
+
+/// The pauses of a policy, for a caller that drives its own tries.
+#[derive(Debug)]
+pub struct Pauses(backoff::exponential::ExponentialBackoff<TokioClock>);
+
+impl Pauses {
+    /// Begins anew, after a try that got somewhere.
+    pub fn reset(&mut self) {
+        backoff::backoff::Backoff::reset(&mut self.0);
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    /// How long to wait before the next try; `None` once the policy's time is over.
+    fn next(&mut self) -> Option<Duration> {
+        backoff::backoff::Backoff::next_backoff(&mut self.0)
+    }
 }
 
 /// Tokio's clock, so that paused time pauses the policy too.
@@ -144,6 +169,16 @@ mod tests {
         assert!(matches!(result, Err(StoreError::Transient { .. })));
         assert!(tries > 4, "{tries} tries");
         assert!(started.elapsed() <= Duration::from_secs(61), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_begin_anew_after_a_reset() {
+        let mut pauses = Policy { jitter: 0.0, ..Policy::default() }.pauses();
+        assert_eq!(pauses.by_ref().take(3).map(|pause| pause.as_millis()).collect::<Vec<_>>(), [500, 1000, 2000]);
+        pauses.reset();
+        assert_eq!(pauses.next(), Some(Duration::from_millis(500)));
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(pauses.next(), None);
     }
 
     #[tokio::test(start_paused = true)]
