@@ -171,7 +171,13 @@ impl Signature {
         }
         let mut rest = raw.as_slice();
         let prehashed = is_prehashed(take(&mut rest))?;
-        Ok(Self { key_id: KeyId(take(&mut rest)), prehashed, signature: take(&mut rest), trusted_comment, global: *global })
+        Ok(Self {
+            key_id: KeyId(take(&mut rest)),
+            prehashed,
+            signature: take(&mut rest),
+            trusted_comment,
+            global: *global,
+        })
     }
 
     fn check(self, key: &PublicKey, signed: &[u8]) -> Result<Verified, SignatureError> {
