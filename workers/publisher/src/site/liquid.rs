@@ -46,7 +46,7 @@ fn parser(source: &Source) -> Result<Parser, SiteError> {
     for (path, bytes) in &source.files {
         let Some(name) = path.strip_prefix("_includes/") else { continue };
         let text = text_of(path, bytes)?;
-        alone.parse(text).map_err(|error| parse_error(path, 0, &error))?;
+        alone.parse(text).map_err(|error| parse_error(path, text, 0, &error))?;
         includes.add(name, text);
     }
     language().partials(includes).build().map_err(built)
@@ -92,12 +92,12 @@ impl Page {
             front_matter.insert(key.to_owned(), value.to_owned());
         }
         let offset = head.lines().count() + 2;
-        let template = parser.parse(body).map_err(|error| parse_error(path, offset, &error))?;
+        let template = parser.parse(body).map_err(|error| parse_error(path, text, offset, &error))?;
         Ok(Some(Self { path: path.to_owned(), front_matter, template }))
     }
 
     fn bare(path: &str, text: &str, parser: &Parser) -> Result<Self, SiteError> {
-        let template = parser.parse(text).map_err(|error| parse_error(path, 0, &error))?;
+        let template = parser.parse(text).map_err(|error| parse_error(path, text, 0, &error))?;
         Ok(Self { path: path.to_owned(), front_matter: BTreeMap::new(), template })
     }
 
@@ -158,12 +158,12 @@ fn template_error(file: &str, line: usize, reason: &str) -> SiteError {
     SiteError::Template { file: file.to_owned(), line: line.max(1), reason: reason.trim_end().to_owned() }
 }
 
-/// The parser's message has the place as `--> LINE:COLUMN`, counted from the end of the front matter.
-fn parse_error(file: &str, offset: usize, error: &liquid::Error) -> SiteError {
+/// The parser's message has the place as `--> LINE:COLUMN`, counted from the end of the front matter, or only a word.
+fn parse_error(file: &str, text: &str, offset: usize, error: &liquid::Error) -> SiteError {
     let message = error.to_string();
     let line = message.split_once("--> ").and_then(|(_, place)| place.split(':').next()?.trim().parse::<usize>().ok());
-    let line = line.unwrap_or(1);
-    template_error(file, offset + line, &message)
+    let line = line.map_or_else(|| line_of(text, &message), |line| offset + line);
+    template_error(file, line, &message)
 }
 
 /// The message of a failed filling has no place: it names the include and the expression, which are looked for.
@@ -175,14 +175,19 @@ fn fill_error(source: &Source, file: &str, message: &str) -> SiteError {
     });
     let file = include.unwrap_or_else(|| file.to_owned());
     let text = source.files.get(&file).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+    template_error(&file, line_of(&text, message), message)
+}
+
+/// The first line that holds what the message complains of; 1 where none does.
+fn line_of(text: &str, message: &str) -> usize {
     let value = |name: &str| message.lines().find_map(|line| line.trim().strip_prefix(name).map(str::to_owned));
     let path = value("variable=").zip(value("requested index=")).map(|(variable, index)| format!("{variable}.{index}"));
+    let word = ["requested variable=", "requested filter=", "requested tag=", "requested block="].into_iter();
     let expression = |line: &str| {
         let traced = line.trim().strip_prefix("from: ")?;
         Some(traced.trim_start_matches("{{").trim_end_matches("}}").trim().to_owned())
     };
-    let mut clues = path.into_iter().chain(value("requested variable=")).chain(message.lines().filter_map(expression));
+    let mut clues = path.into_iter().chain(word.filter_map(value)).chain(message.lines().filter_map(expression));
     let place = |clue: String| text.lines().position(|line| !clue.is_empty() && line.contains(&clue));
-    let line = clues.find_map(place).map_or(1, |position| position + 1);
-    template_error(&file, line, message)
+    clues.find_map(place).map_or(1, |position| position + 1)
 }
