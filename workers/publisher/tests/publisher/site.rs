@@ -1,16 +1,14 @@
 //! The rendered site.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use common::{DOT, KSM, World, site_settings};
+use crate::common::{DOT, KSM, World, site_settings};
 use polkashots_publisher::site::{SiteError, SiteInput, SiteSnapshot, Source, render_now};
 use polkashots_publisher::{catalog, index, retention};
 
-/// Rewritten by `POLKASHOTS_BLESS=1 cargo test -p polkashots-publisher --test site`.
+/// Rewritten by `POLKASHOTS_BLESS=1 cargo test -p polkashots-publisher --test publisher`.
 fn assert_golden(name: &str, found: &[u8]) -> anyhow::Result<()> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")).join(name);
     if std::env::var_os("POLKASHOTS_BLESS").is_some() {

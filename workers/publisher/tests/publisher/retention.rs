@@ -1,10 +1,8 @@
 //! What leaves the index and what is deleted when.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{DOT, World};
+use crate::common::{DOT, World};
 use polkashots_publisher::refresh;
 
 const HOUR: Duration = Duration::from_secs(3600);

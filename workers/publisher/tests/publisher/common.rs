@@ -1,7 +1,5 @@
 //! What the publisher's tests share.
 
-#![expect(dead_code, reason = "each test file uses its own part of it")]
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,11 +1,9 @@
 //! The publisher's handler on memory adapters.
 
-mod common;
-
 use std::process::Command;
 use std::sync::Arc;
 
-use common::{DOT, KSM, World, key, uploaded, version};
+use crate::common::{DOT, KSM, World, key, uploaded, version};
 use polkashots_publisher::adapters::directory_host::DirectoryHost;
 use polkashots_publisher::testkit::{MemoryHost, publish_fake_snapshot, site_host_contract};
 use polkashots_publisher::{handle, refresh};
@@ -137,7 +135,12 @@ async fn minisign_accepts_every_signature() -> anyhow::Result<()> {
         std::fs::write(folder.path().join("file"), &objects[key].bytes)?;
         std::fs::write(folder.path().join("file.minisig"), &objects[&format!("{key}.minisig")].bytes)?;
         let file = folder.path().join("file");
-        let ran = Command::new("minisign").arg("-Vm").arg(&file).arg("-p").arg(common::fixture("test.pub")).output()?;
+        let ran = Command::new("minisign")
+            .arg("-Vm")
+            .arg(&file)
+            .arg("-p")
+            .arg(crate::common::fixture("test.pub"))
+            .output()?;
         assert!(ran.status.success(), "{key}: {}", String::from_utf8_lossy(&ran.stderr));
     }
     Ok(())

@@ -1,0 +1,6 @@
+//! The publisher on memory adapters: its handler, its retention and its site.
+
+mod common;
+mod handler;
+mod retention;
+mod site;
