@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::common::{DOT, KSM, World, key, uploaded, version};
 use polkashots_publisher::adapters::directory_host::DirectoryHost;
+use polkashots_publisher::index::{SignedIndex, StoredIndex, Swap};
 use polkashots_publisher::testkit::{MemoryHost, publish_fake_snapshot, site_host_contract};
 use polkashots_publisher::{handle, refresh};
 use polkashots_shared::event::Payload;
+use polkashots_shared::index::Index;
 use polkashots_shared::minisign;
 use polkashots_shared::names;
 use polkashots_shared::ports::object_store::ObjectStore;
@@ -224,5 +226,20 @@ async fn a_directory_that_holds_something_else_is_not_replaced() -> anyhow::Resu
     let error = DirectoryHost::open(folder.path()).expect_err("not ours");
     assert!(error.to_string().contains("an empty directory or a link"), "{error}");
     assert!(folder.path().join("keep.txt").is_file());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_swap_of_a_stale_index_is_refused_and_changes_nothing() -> anyhow::Result<()> {
+    let world = World::new();
+    world.publish(DOT, V1, 396).await?;
+    let stale = StoredIndex::read(world.store.as_ref()).await?;
+    let old = SignedIndex::new(&world.index(), &key("test.key"))?;
+    let older = SignedIndex::new(&Index { targets: Vec::new(), ..world.index() }, &key("test.key"))?;
+    assert_eq!(stale.swap(world.store.as_ref(), &old).await?, Swap::Done, "the same bytes are not written again");
+    world.publish(DOT, V2, 397).await?;
+    assert_eq!(stale.swap(world.store.as_ref(), &older).await?, Swap::Changed);
+    assert_eq!(world.listed(DOT), [V2, V1]);
+    assert_signed(&world);
     Ok(())
 }
