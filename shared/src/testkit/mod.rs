@@ -6,6 +6,7 @@ pub mod memory_queue;
 pub mod memory_store;
 pub mod object_store_contract;
 pub mod queue_contract;
+pub mod skip;
 
 pub use fault::{Fault, FaultPlan, Faulty, Injected};
 pub use memory_queue::{MemoryQueue, MemoryQueues};

@@ -1,0 +1,35 @@
+//! What a test does where a program that it needs is missing: say so loudly, and fail where all must be there.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Says that `test` was skipped and why, also in the file that `POLKASHOTS_SKIP_LOG` names.
+///
+/// # Panics
+///
+/// Where `CI` is set: there everything is installed, and a skipped test is a failed one.
+pub fn skipped(test: &str, reason: &str) {
+    let line = format!("SKIPPED {test}: {reason}");
+    assert!(std::env::var_os("CI").is_none(), "{line}; CI must have it");
+    let mut stderr = std::io::stderr().lock();
+    // Nothing can be done where even stderr is closed.
+    let _closed = writeln!(stderr, "{line}");
+    let Some(log) = std::env::var_os("POLKASHOTS_SKIP_LOG") else { return };
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(log);
+    let _unwritable = opened.and_then(|mut log| writeln!(log, "{line}"));
+}
+
+/// The program of that name on the `PATH`; says that `test` was skipped where there is none.
+///
+/// # Panics
+///
+/// As [`skipped`].
+pub fn program_or_skip(test: &str, name: &str) -> Option<PathBuf> {
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        skipped(test, &format!("{name} is not installed"));
+    }
+    found
+}
