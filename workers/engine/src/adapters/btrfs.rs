@@ -62,6 +62,12 @@ fn subvolume_of(location: &DatabaseLocation) -> Result<(PathBuf, PathBuf), Local
     let full = location.full_dir();
     let full = full.canonicalize().map_err(LocalError::io(&full))?;
     let chain_dir = location.chain_dir.canonicalize().map_err(LocalError::io(&location.chain_dir))?;
+    if !full.starts_with(&chain_dir) {
+        return Err(refused(
+            &full,
+            "a link leads to the database out of its chain folder, which a snapshot does not hold",
+        ));
+    }
     let mut inside = full.ancestors().take_while(|path| path.starts_with(&chain_dir) && **path != chain_dir);
     if let Some(nested) = inside.find(|path| is_subvolume_root(path)) {
         return Err(refused(nested, "a subvolume of its own inside the chain folder is not part of a snapshot"));

@@ -47,7 +47,7 @@ pub(super) enum LocalError {
     NotASubvolume { path: PathBuf, reason: String },
     #[error("the btrfs command is missing: install btrfs-progs")]
     NoBtrfs,
-    #[error("{}: a copy on the filesystem of {} is not possible with btrfs: set snapshots to a folder on that filesystem", dir.display(), path.display())]
+    #[error("{}: not on the btrfs filesystem of {}: set snapshots to a folder there", dir.display(), path.display())]
     OtherFilesystem { dir: PathBuf, path: PathBuf },
     #[error("{}: not readable as written by this program: {source}; remove it if no run is in flight", path.display())]
     Record { path: PathBuf, source: serde_json::Error },
@@ -68,11 +68,10 @@ impl LocalError {
 
     fn is_transient(&self) -> bool {
         match self {
-            Self::Io { source, .. } => !matches!(
-                source.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound | io::ErrorKind::StorageFull
-            ),
-            Self::Database(ChainDatabaseError::Io { .. }) => true,
+            Self::Io { source, .. } => may_pass(source.kind()),
+            Self::Database(ChainDatabaseError::Io { source, .. }) => {
+                source.downcast_ref::<io::Error>().is_none_or(|error| may_pass(error.kind()))
+            }
             Self::Changed { .. } | Self::Busy { .. } | Self::NotHeld { .. } | Self::Cancelled => true,
             Self::Command { .. } => true,
             _ => false,
@@ -107,4 +106,9 @@ impl LocalError {
     ) -> VolumeSnapshotError {
         self.of(operation, names::volume_snapshot_name(target, version))
     }
+}
+
+/// False for an error of the system that stays until a person acts.
+fn may_pass(kind: io::ErrorKind) -> bool {
+    !matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound | io::ErrorKind::StorageFull)
 }
