@@ -15,10 +15,30 @@
 //! | `<folder>.newest.json` | rollback memory: the newest snapshot ever accepted here |
 //! | `<folder>.lock` | held while a restore works here |
 
+mod destination;
+mod durable;
+mod error;
+mod journal;
+mod memory;
 pub mod outcome;
+mod plan;
 pub mod progress;
 pub mod request;
+mod resolve;
+mod restore;
+mod source;
+mod staging;
+mod transfer;
+mod trust;
+mod verify;
 
+pub use error::{ErrorKind, RestoreError};
 pub use outcome::{AlreadyThere, Outcome, Preview, Restored, VerifiedFile, VerifyReport};
+pub use plan::PlanError;
 pub use progress::{NoProgress, Phase, Progress, Update};
 pub use request::{Destination, Key, Owner, RestoreRequest, Transfer, Trust};
+pub use resolve::ResolveError;
+pub use restore::{preview, restore};
+pub use source::SourceError;
+pub use trust::TrustError;
+pub use verify::{VerifyRequest, verify};

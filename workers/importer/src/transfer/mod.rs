@@ -1,0 +1,321 @@
+//! The transfer: frames come in over several connections, in any order, and go to disk as they come.
+//!
+//! `fetch` brings compressed frames and waits for room in a window of bytes before it asks for them; threads (`threads`)
+//! take each frame's digest, decompress it and write it; this module hands out the work, sees to it that finished frames
+//! are recorded, and asks again for a frame whose digest was wrong. Nothing grows with the archive but the plan.
+
+mod fetch;
+mod threads;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use self::fetch::Watched;
+use self::fetch::{FetchError, Fetcher};
+use self::threads::{Finished, Threads, Verdict};
+use crate::error::RestoreError;
+use crate::journal::Journal;
+use crate::progress::{INTERVAL, Phase, Progress, Update};
+use crate::request::Transfer;
+use crate::source::{Location, Source};
+use crate::staging::Staging;
+
+/// Adjacent frames are asked for together, up to this many compressed bytes.
+const SPAN_BYTES: u64 = 4 * 1024 * 1024;
+/// Frames are recorded after this many uncompressed bytes, or after [`CHECKPOINT_INTERVAL`].
+const CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a frame is fetched before its digest is believed to be wrong for good.
+const DIGEST_ATTEMPTS: u32 = 3;
+
+/// What is transferred, from where to where.
+pub struct Job<'a> {
+    /// Reads the archive.
+    pub source: &'a Source,
+    /// Where the archive is.
+    pub location: &'a Location,
+    /// The archive's name, for messages.
+    pub file: &'a str,
+    /// Where its frames go.
+    pub staging: &'a Arc<Staging>,
+    /// How to fetch.
+    pub transfer: &'a Transfer,
+}
+
+/// Brings every frame that is not `done` to disk for good; gives the bytes fetched.
+///
+/// Dropping it leaves a state from which it can be done again.
+pub async fn transfer(
+    job: &Job<'_>,
+    journal: Journal,
+    done: Vec<bool>,
+    progress: &dyn Progress,
+) -> Result<u64, RestoreError> {
+    let (results, mut finished) = mpsc::unbounded_channel();
+    let threads = Threads::start(job.staging, job.transfer.threads, results)?;
+    let fetcher = Fetcher::new(job, threads.sender());
+    let mut state = State::new(job, journal, done);
+    let mut under_way = FuturesUnordered::new();
+    let mut tick = tokio::time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !state.is_complete() {
+        while under_way.len() < state.most_under_way
+            && let Some(work) = state.next_work(fetcher.handed_over())
+        {
+            under_way.push(fetcher.fetch(work));
+        }
+        tokio::select! {
+            Some(result) = under_way.next() => match result {
+                Ok(()) => state.after_stream(under_way.is_empty()),
+                Err(FetchError::RangesIgnored) => {
+                    under_way.clear();
+                    state.fall_back();
+                }
+                Err(FetchError::Source(error)) => return Err(error.into()),
+            },
+            finished = finished.recv() => state.take(finished)?,
+            recorded = state.recorded() => state.after_record(recorded)?,
+            _ = tick.tick() => state.tick(progress),
+        }
+    }
+    state.last_record().await?;
+    state.tick(progress);
+    Ok(fetcher.fetched_bytes())
+}
+
+/// A piece of work for one connection.
+#[derive(Debug, Clone)]
+enum Work {
+    /// These frames, by ranges.
+    Span(Range<usize>),
+    /// The whole archive from its start, of which these frames are wanted.
+    Stream(Arc<Vec<bool>>),
+}
+
+type Recording = JoinHandle<(Journal, Result<(), RestoreError>)>;
+
+struct State<'a> {
+    job: &'a Job<'a>,
+    spans: VecDeque<Range<usize>>,
+    /// True once the server was seen to ignore ranges.
+    streaming: bool,
+    stream_under_way: bool,
+    most_under_way: usize,
+    wanted: Vec<bool>,
+    left: usize,
+    taken: u64,
+    digest_failures: std::collections::HashMap<usize, u32>,
+    journal: Option<Journal>,
+    recording: Option<Recording>,
+    unrecorded: Vec<usize>,
+    unrecorded_bytes: u64,
+    recorded_at: Instant,
+    progress: Update,
+}
+
+impl<'a> State<'a> {
+    fn new(job: &'a Job<'a>, journal: Journal, done: Vec<bool>) -> Self {
+        let frames = &job.staging.plan().frames;
+        let wanted: Vec<bool> = done.iter().map(|done| !done).collect();
+        let sizes = frames.iter().zip(&done);
+        let resumed = sizes.filter_map(|(frame, done)| done.then_some(u64::from(frame.size))).sum();
+        let total = job.staging.plan().frames_bytes();
+        Self {
+            job,
+            spans: spans(&wanted, |frame| u64::from(frames[frame].size)),
+            streaming: false,
+            stream_under_way: false,
+            most_under_way: job.transfer.connections.get(),
+            left: wanted.iter().filter(|wanted| **wanted).count(),
+            wanted,
+            taken: 0,
+            digest_failures: Default::default(),
+            journal: Some(journal),
+            recording: None,
+            unrecorded: Vec::new(),
+            unrecorded_bytes: 0,
+            recorded_at: Instant::now(),
+            progress: Update { phase: Phase::Transfer, done: resumed, total, resumed },
+        }
+    }
+
+    /// True when every frame was written; the last ones may not be recorded yet.
+    fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The next piece of work; a stream only once the threads are done with everything handed over before.
+    fn next_work(&mut self, handed_over: u64) -> Option<Work> {
+        if !self.streaming {
+            return self.spans.pop_front().map(Work::Span);
+        }
+        if self.stream_under_way || self.taken < handed_over {
+            return None;
+        }
+        self.stream_under_way = true;
+        Some(Work::Stream(Arc::new(self.wanted.clone())))
+    }
+
+    /// The server ignores ranges: one connection, from the start to the end.
+    fn fall_back(&mut self) {
+        tracing::info!(location = %self.job.location, "server ignores ranges, reading the archive in one stream");
+        self.streaming = true;
+        self.stream_under_way = false;
+        self.spans.clear();
+        self.most_under_way = 1;
+    }
+
+    fn after_stream(&mut self, idle: bool) {
+        // Frames of a stream whose digest was wrong are wanted still: the next stream brings them again.
+        if self.streaming && idle {
+            self.stream_under_way = false;
+        }
+    }
+
+    fn take(&mut self, finished: Option<Finished>) -> Result<(), RestoreError> {
+        let finished = finished.ok_or(RestoreError::Thread("the threads that write frames"))?;
+        let Finished { frame, verdict } = finished;
+        self.taken += 1;
+        match verdict {
+            Verdict::Written => {
+                // A frame may come twice when the transfer falls back to one stream.
+                if std::mem::take(&mut self.wanted[frame]) {
+                    self.written(frame);
+                }
+                Ok(())
+            }
+            Verdict::Mismatch(found) => self.mismatch(frame, found.to_string()),
+            Verdict::Broken(reason) => Err(RestoreError::Frame {
+                file: self.job.file.to_owned(),
+                frame,
+                expected: self.frame(frame).uncompressed_size,
+                reason,
+            }),
+            Verdict::Failed(error) => Err(error),
+        }
+    }
+
+    fn frame(&self, frame: usize) -> &polkashots_shared::frames::Frame {
+        &self.job.staging.plan().frames[frame]
+    }
+
+    fn written(&mut self, frame: usize) {
+        let (size, uncompressed) = (self.frame(frame).size, self.frame(frame).uncompressed_size);
+        self.left -= 1;
+        self.progress.done += u64::from(size);
+        self.unrecorded.push(frame);
+        self.unrecorded_bytes += u64::from(uncompressed);
+        if self.unrecorded_bytes >= CHECKPOINT_BYTES || self.recorded_at.elapsed() >= CHECKPOINT_INTERVAL {
+            self.start_record();
+        }
+    }
+
+    fn mismatch(&mut self, frame: usize, found: String) -> Result<(), RestoreError> {
+        let failures = self.digest_failures.entry(frame).or_default();
+        *failures += 1;
+        let attempts = *failures;
+        tracing::warn!(file = self.job.file, frame, attempts, "frame has a wrong digest");
+        if attempts >= DIGEST_ATTEMPTS {
+            let wanted = self.frame(frame);
+            return Err(RestoreError::Digest {
+                file: self.job.file.to_owned(),
+                frame,
+                offset: wanted.offset,
+                found,
+                expected: wanted.sha256.to_string(),
+                attempts,
+            });
+        }
+        self.spans.push_back(frame..frame + 1);
+        Ok(())
+    }
+
+    fn start_record(&mut self) {
+        let Some(mut journal) = self.journal.take() else { return };
+        let frames = std::mem::take(&mut self.unrecorded);
+        self.unrecorded_bytes = 0;
+        let staging = Arc::clone(self.job.staging);
+        self.recording = Some(tokio::task::spawn_blocking(move || {
+            let result = staging.checkpoint(&mut journal, &frames);
+            (journal, result)
+        }));
+    }
+
+    /// Waits for the recording that is under way; for ever where there is none.
+    async fn recorded(&mut self) -> Result<(Journal, Result<(), RestoreError>), RestoreError> {
+        let Some(recording) = &mut self.recording else { return std::future::pending().await };
+        let result = recording.await;
+        self.recording = None;
+        result.map_err(|_| RestoreError::Thread("the thread that records finished frames"))
+    }
+
+    fn after_record(
+        &mut self,
+        recorded: Result<(Journal, Result<(), RestoreError>), RestoreError>,
+    ) -> Result<(), RestoreError> {
+        let (journal, result) = recorded?;
+        self.journal = Some(journal);
+        self.recorded_at = Instant::now();
+        result
+    }
+
+    async fn last_record(&mut self) -> Result<(), RestoreError> {
+        if self.recording.is_some() {
+            let recorded = self.recorded().await;
+            self.after_record(recorded)?;
+        }
+        if self.unrecorded.is_empty() {
+            return Ok(());
+        }
+        self.start_record();
+        let recorded = self.recorded().await;
+        self.after_record(recorded)
+    }
+
+    fn tick(&self, progress: &dyn Progress) {
+        progress.update(&self.progress);
+    }
+}
+
+/// Groups wanted frames that follow one another into requests of about [`SPAN_BYTES`].
+fn spans(wanted: &[bool], size: impl Fn(usize) -> u64) -> VecDeque<Range<usize>> {
+    let mut spans: VecDeque<Range<usize>> = VecDeque::new();
+    let mut bytes = 0;
+    for frame in (0..wanted.len()).filter(|frame| wanted[*frame]) {
+        let next = size(frame);
+        match spans.back_mut() {
+            Some(last) if last.end == frame && bytes + next <= SPAN_BYTES => {
+                last.end += 1;
+                bytes += next;
+            }
+            _ => {
+                spans.push_back(frame..frame + 1);
+                bytes = next;
+            }
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_join_neighbours_and_leave_out_what_is_done() {
+        let wanted = [true, true, false, true, true, true];
+        let together = spans(&wanted, |_| 1);
+        assert_eq!(together, [0..2, 3..6]);
+        let large = spans(&wanted, |frame| if frame == 4 { SPAN_BYTES } else { 1 });
+        assert_eq!(large, [0..2, 3..4, 4..5, 5..6]);
+        assert!(spans(&[false, false], |_| 1).is_empty());
+    }
+}
