@@ -100,6 +100,15 @@ fn cut_to_span(transaction: &Transaction<'_>, subscription: &str, now: DateTime<
     cut.execute(params![subscription, micros(now)]).map(drop)
 }
 
+/// Makes every leased copy visible now; its receipt is worth nothing from here on.
+pub(super) fn end_leases(transaction: &Transaction<'_>, now: DateTime<Utc>) -> rusqlite::Result<usize> {
+    transaction.execute(
+        "UPDATE messages SET receipt = NULL, visible_at_us = ?1, span_us = 0
+         WHERE receipt IS NOT NULL AND visible_at_us > ?1",
+        [micros(now)],
+    )
+}
+
 /// The copy that `receipt` leases, if it still does.
 pub(super) fn leased(
     transaction: &Transaction<'_>,

@@ -98,6 +98,15 @@ impl SqliteQueues {
         self.shared.write(move |change| letters::purge(&change.transaction, before)).await
     }
 
+    /// Ends every lease, so that its message comes again at once; returns how many.
+    ///
+    /// Only for a process that knows that whoever held them is gone, as at the start of the only service on this file.
+    pub async fn end_leases(&self) -> Result<usize, QueueError> {
+        let ended = self.shared.write(|change| messages::end_leases(&change.transaction, change.now)).await?;
+        self.shared.changed.notify_waiters();
+        Ok(ended)
+    }
+
     /// What waits on each subscription, by name.
     pub async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
         self.shared.write(|change| letters::backlog(&change.transaction, change.now)).await

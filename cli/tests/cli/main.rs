@@ -1,0 +1,7 @@
+//! The command as people and scripts meet it: the built binary, its files, its web server.
+
+mod bad_input;
+mod config;
+mod cycle;
+mod support;
+mod web;
