@@ -99,7 +99,7 @@ fn nested_subvolume(folder: &Path) -> Result<Option<PathBuf>, LocalError> {
 /// True for the root folder of a btrfs subvolume or snapshot.
 pub(super) fn is_subvolume_root(path: &Path) -> bool {
     let is_root = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.ino() == SUBVOLUME_ROOT_INODE);
-    is_root && rustix::fs::statfs(path).is_ok_and(|stat| i64::from(stat.f_type) == BTRFS_MAGIC)
+    is_root && rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == BTRFS_MAGIC)
 }
 
 /// Removes a snapshot that this program made.

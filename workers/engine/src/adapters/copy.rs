@@ -4,7 +4,7 @@
 //! is renamed when it is whole and durable.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use polkashots_shared::adapters::chain::live_holder;
 use polkashots_shared::ids::{TargetId, Version};
@@ -82,7 +82,7 @@ fn copy(
 }
 
 /// Makes `partial` with the database folder in it; returns the bytes that the database takes on disk.
-fn fill(state: &StateFolder, location: &DatabaseLocation, partial: &PathBuf, limit: &Limit) -> Result<u64, LocalError> {
+fn fill(state: &StateFolder, location: &DatabaseLocation, partial: &Path, limit: &Limit) -> Result<u64, LocalError> {
     let from = location.database_dir();
     let entries = tree::list(&from)?;
     let to = partial.join(location.kind.folder());

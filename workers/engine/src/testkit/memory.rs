@@ -99,12 +99,10 @@ impl VolumeSnapshots for MemoryVolumeSnapshots {
             let source = format!("the claim of {target} is not held by {version}").into();
             return Err(VolumeSnapshotError::Transient { operation: "take volume snapshot", name, source });
         }
-        if !state.snapshots.contains_key(&(target.clone(), version)) {
-            state.snapshots.insert((target.clone(), version), now);
-            state.taken += 1;
-        }
+        let before = state.snapshots.len();
+        let taken_at = *state.snapshots.entry((target.clone(), version)).or_insert(now);
+        state.taken += state.snapshots.len() - before;
         self.link(target).map_err(permanent(target))?;
-        let taken_at = state.snapshots.get(&(target.clone(), version)).copied().unwrap_or(now);
         Ok(Ready { name, claim: names::claim_name(target), taken_at })
     }
 
