@@ -45,14 +45,19 @@ pub fn of_event(worker: &str, event: &Event, reason: &str) -> Option<SnapshotFai
     })
 }
 
-/// Writes the record, once; false where the snapshot's manifest is there, so that it did not fail.
+/// Writes the record, once; false where the snapshot did not fail: its manifest is there, and for the publisher, which may
+/// refuse a manifest, its signature.
 pub async fn record(
     store: &dyn ObjectStore,
     failed: &SnapshotFailed,
     failed_at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let (target, version) = (&failed.target, failed.version);
-    if store.head(&names::manifest_key(target, version)).await?.is_some() && failed.worker != "publisher" {
+    let proof = match failed.worker.as_str() {
+        "publisher" => names::manifest_signature_key(target, version),
+        _ => names::manifest_key(target, version),
+    };
+    if store.head(&proof).await?.is_some() {
         return Ok(false);
     }
     let failure = Failure {

@@ -59,18 +59,26 @@ impl Outcome {
 #[derive(Debug)]
 pub struct HandleError {
     permanent: bool,
+    blameless: bool,
     source: Box<dyn Error + Send + Sync>,
 }
 
 impl HandleError {
     /// The same event may succeed later.
     pub fn transient(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { permanent: false, source: source.into() }
+        Self { permanent: false, blameless: false, source: source.into() }
     }
 
     /// The same event can never succeed.
     pub fn permanent(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { permanent: true, source: source.into() }
+        Self { permanent: true, blameless: false, source: source.into() }
+    }
+
+    /// Says that the event's snapshot is not at fault, but something that a person must mend: after the last attempt the
+    /// message is a dead letter, and its snapshot is not recorded as failed.
+    #[must_use]
+    pub fn blameless(self) -> Self {
+        Self { blameless: true, ..self }
     }
 
     /// True where the same event can never succeed.
@@ -210,6 +218,9 @@ async fn work(worker: &dyn Worker, deps: &LoopDeps, event: &Event, last_attempt:
     let reason = error_chain(&error);
     if !error.is_permanent() && !last_attempt {
         return End::Again(reason);
+    }
+    if error.blameless {
+        return End::Never(reason);
     }
     let told = retry(
         &patience,

@@ -89,6 +89,16 @@ async fn a_transient_error_on_the_last_attempt_is_recorded_told_and_rejected() -
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_that_is_not_the_snapshots_fault_ends_the_message_and_not_the_snapshot() -> Result<()> {
+    let world = World::new(MAX_ATTEMPTS);
+    let ended = world.run(|| async { Err(HandleError::transient("no such template").blameless()) }).await?;
+    assert_eq!(ended, Some(Disposition::Rejected));
+    assert_eq!(world.journal(), ["handle", "reject: no such template"]);
+    assert!(world.failure().is_none(), "the next event publishes the snapshot");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_that_is_not_recorded_returns_the_message_while_it_can_come_again() -> Result<()> {
     let world = World::new(1);
     world.failing_puts.store(1, SeqCst);

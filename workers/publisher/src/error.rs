@@ -64,7 +64,9 @@ impl PublishError {
 }
 
 impl From<PublishError> for HandleError {
+    /// What is wrong with one snapshot is recorded with it; these are errors of the store, the key, the site or its host.
     fn from(error: PublishError) -> Self {
-        if error.is_transient() { Self::transient(error) } else { Self::permanent(error) }
+        let error = if error.is_transient() { Self::transient(error) } else { Self::permanent(error) };
+        error.blameless()
     }
 }

@@ -5,6 +5,7 @@
 //! last. See [`handle`](mod@handle) for the order and [`retention`] for what is deleted when.
 
 pub mod adapters;
+pub mod binary;
 pub mod catalog;
 pub mod error;
 pub mod handle;

@@ -1,5 +1,7 @@
 //! For tests only: a made-up snapshot, the contract suite of [`SiteHost`], and a host in memory.
 
+mod faulty_host;
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;

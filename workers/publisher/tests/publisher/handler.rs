@@ -7,7 +7,7 @@ use crate::common::{DOT, KSM, World, key, uploaded, version};
 use polkashots_publisher::adapters::directory_host::DirectoryHost;
 use polkashots_publisher::index::{SignedIndex, StoredIndex, Swap};
 use polkashots_publisher::testkit::{MemoryHost, publish_fake_snapshot, site_host_contract};
-use polkashots_publisher::{handle, refresh};
+use polkashots_publisher::{SiteHost, handle, refresh};
 use polkashots_shared::event::Payload;
 use polkashots_shared::index::Index;
 use polkashots_shared::minisign;
@@ -149,7 +149,7 @@ async fn minisign_accepts_every_signature() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn every_fault_of_the_store_at_every_call_heals_with_a_redelivery() -> anyhow::Result<()> {
+async fn every_fault_of_store_and_host_at_every_call_heals_with_a_redelivery() -> anyhow::Result<()> {
     let calls = faultless_calls().await?;
     let mut cases = 0;
     for position in 0..calls + 1 {
@@ -167,12 +167,15 @@ async fn faultless_calls() -> anyhow::Result<usize> {
     world.upload(DOT, V1, 396).await?;
     let plan = FaultPlan::none();
     handle(&uploaded(DOT, V1), &faulty(&world, &plan)).await?;
-    Ok(plan.calls().len())
+    let calls = plan.calls();
+    anyhow::ensure!(calls.iter().any(|call| call == "site_host.deploy"), "no deploy among {calls:?}");
+    Ok(calls.len())
 }
 
 fn faulty(world: &World, plan: &FaultPlan) -> polkashots_publisher::Deps {
     let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(world.store.clone(), plan));
-    polkashots_publisher::Deps { store, ..world.deps.clone() }
+    let host: Arc<dyn SiteHost> = Arc::new(Faulty::new(world.host.clone(), plan));
+    polkashots_publisher::Deps { store, host, ..world.deps.clone() }
 }
 
 async fn heals(position: usize, fault: Fault) -> anyhow::Result<()> {
@@ -187,8 +190,11 @@ async fn heals(position: usize, fault: Fault) -> anyhow::Result<()> {
     for key in world.store.keys() {
         anyhow::ensure!(key != "index.json" || world.listed(DOT) == [V1], "a half index was seen");
     }
+    anyhow::ensure!(world.host.deployed().is_empty() || world.listed(DOT) == [V1], "the site came before the index");
     let outcome = world.handle(DOT, V1).await?;
     anyhow::ensure!(outcome.emit.len() == 1, "not announced");
+    let site = world.host.deployed().pop().ok_or_else(|| anyhow::anyhow!("no site"))?;
+    anyhow::ensure!(world.bytes("index.json").as_ref() == site.files.get("index.json"), "the site has another index");
     assert_signed(&world);
     Ok(())
 }
