@@ -16,6 +16,7 @@ pub mod names;
 pub mod ports;
 pub mod retry;
 pub mod schema;
+pub mod settings;
 pub mod target;
 pub mod telemetry;
 #[cfg(feature = "testkit")]

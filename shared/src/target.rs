@@ -8,6 +8,7 @@ use crate::ids::{DatabaseKind, Permalink, TargetId};
 
 /// One chain x database x pruning that is snapshotted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Target {
     /// The target's id.
     pub id: TargetId,

@@ -1,6 +1,7 @@
 //! The engine: a tick becomes a volume snapshot with its restore claim; both are torn down when the run is over.
 
 pub mod adapters;
+pub mod binary;
 mod handle;
 mod sweep;
 #[cfg(feature = "testkit")]

@@ -15,6 +15,7 @@
 //! | `<folder>.newest.json` | rollback memory: the newest snapshot ever accepted here |
 //! | `<folder>.lock` | held while a restore works here |
 
+pub mod binary;
 mod destination;
 mod durable;
 mod error;

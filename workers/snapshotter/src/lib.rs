@@ -5,6 +5,7 @@
 //! threads in bounded memory and hands the frames to the store in order. `snapshot` writes the objects of one snapshot, the
 //! manifest last; [`handle`] decides whether there is anything to do.
 
+pub mod binary;
 mod claim;
 pub mod compress;
 pub mod error;
