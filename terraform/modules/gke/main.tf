@@ -66,6 +66,15 @@ resource "google_container_cluster" "autopilot" {
       recurrence = "FREQ=WEEKLY;BYDAY=SA,SU"
     }
   }
+
+  lifecycle {
+    # GKE fills these in by itself; a plan must not want to take them away.
+    ignore_changes = [
+      cluster_autoscaling[0].auto_provisioning_defaults[0].management,
+      cluster_autoscaling[0].auto_provisioning_defaults[0].upgrade_settings,
+      maintenance_policy[0].disruption_budget,
+    ]
+  }
 }
 
 resource "google_container_cluster" "standard" {
@@ -143,6 +152,10 @@ resource "google_container_cluster" "standard" {
       recurrence = "FREQ=WEEKLY;BYDAY=SA,SU"
     }
   }
+
+  lifecycle {
+    ignore_changes = [maintenance_policy[0].disruption_budget]
+  }
 }
 
 resource "google_container_node_pool" "standard" {
@@ -178,6 +191,10 @@ resource "google_container_node_pool" "standard" {
     workload_metadata_config {
       mode = "GKE_METADATA"
     }
+  }
+
+  lifecycle {
+    ignore_changes = [node_config[0].boot_disk, node_config[0].kubelet_config, node_config[0].linux_node_config]
   }
 }
 
