@@ -77,7 +77,13 @@ fn print(inspected: &Inspected) {
 }
 
 fn explain(error: ChainDatabaseError) -> CommandError {
-    let not_found = matches!(error, ChainDatabaseError::NotADatabase { .. } | ChainDatabaseError::Empty { .. });
+    let not_found = match &error {
+        ChainDatabaseError::NotADatabase { .. } | ChainDatabaseError::Empty { .. } => true,
+        ChainDatabaseError::Io { source, .. } => {
+            source.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        }
+        _ => false,
+    };
     let exit = if not_found { Exit::NotFound } else { Exit::Failed };
     CommandError::new(exit, error).doing("inspect")
 }

@@ -90,7 +90,7 @@ impl<'a> Positions<'a> {
 
 /// The known name that is nearest to `name`, if it is near enough to be a slip of the fingers.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (name.chars().count() / 3).max(1);
+    let allowed = name.chars().count().div_ceil(3);
     known
         .into_iter()
         .map(|candidate| (edits(name, candidate), candidate))

@@ -31,7 +31,7 @@ use crate::output::CommandError;
 /// A message whose worker was killed comes again after this long.
 const LEASE: Duration = Duration::from_secs(20);
 /// A killed process costs its messages an attempt each, so there are more of them than a failing handler would need.
-const MAX_ATTEMPTS: u32 = 30;
+const MAX_ATTEMPTS: u32 = 20;
 /// The snapshotter's name in its subscription.
 const SNAPSHOTTER: &str = "snapshotter";
 /// Which worker reads which topic.

@@ -88,12 +88,14 @@ fn a_genesis_of_another_chain_is_refused() -> Result<()> {
 
 #[test]
 fn a_damaged_database_is_named() -> Result<()> {
-    let (node, host) = relay()?;
-    std::fs::write(node.path().join("db/full/CURRENT"), "MANIFEST-999999\n")?;
+    let node = tempfile::tempdir()?;
+    unpack("relay400-paritydb", node.path())?;
+    std::fs::write(node.path().join("paritydb/full/metadata"), "version=8\n")?;
+    let host = Host::with_target(node.path(), "fixture_relay", "paritydb")?;
     let inspected = host.run(&["inspect", &node.path().display().to_string()])?;
-    inspected.failed(1, &[&node.path().display().to_string()])?;
+    inspected.failed(1, &["paritydb/full", "damaged"])?;
     let reason = failure_of_a_tick(&host)?;
-    ensure!(reason.contains("db/full"), "{reason}");
+    ensure!(reason.contains("paritydb/full") && reason.contains("damaged"), "{reason}");
     Ok(())
 }
 
