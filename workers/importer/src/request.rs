@@ -122,6 +122,8 @@ pub struct Transfer {
     pub first_delay: Duration,
     /// The longest wait between two attempts, a server's own `Retry-After` included.
     pub max_delay: Duration,
+    /// Finished frames are recorded after this many uncompressed bytes, or every few seconds: the most that a kill costs.
+    pub checkpoint_bytes: u64,
 }
 
 impl Transfer {
@@ -138,6 +140,7 @@ impl Default for Transfer {
             attempts: 8,
             first_delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(60),
+            checkpoint_bytes: 256 * 1024 * 1024,
         }
     }
 }

@@ -102,6 +102,11 @@ pub async fn resolve(
     from_index(source, keys, &index, name).await
 }
 
+/// Reads the manifest at `location` again, where an unfinished restore got it.
+pub async fn resolve_again(source: &Source, keys: &PinnedKeys, location: &Location) -> Result<Resolved, ResolveError> {
+    read_manifest(source, keys, location, None).await
+}
+
 /// `20261122-040000.tar.zst` and the like lie beside their manifest.
 fn version_of_artifact(file: &str) -> Option<&str> {
     let (version, rest) = file.split_at_checked(VERSION_CHARS)?;

@@ -16,9 +16,9 @@ use crate::outcome::{AlreadyThere, Outcome, Preview, Restored};
 use crate::plan::{Plan, read_index};
 use crate::progress::{INTERVAL, Phase, Progress, Update};
 use crate::request::{Destination, RestoreRequest, Trust};
-use crate::resolve::{Resolved, resolve};
+use crate::resolve::{Resolved, resolve, resolve_again};
 use crate::source::{Location, Source};
-use crate::staging::{Lock, Permissions, Staging};
+use crate::staging::{Lock, Permissions, Staging, discard, put_in_place, unfinished};
 use crate::transfer::{Job, transfer};
 use crate::trust::{PinnedKeys, check_manifest, check_rollback};
 
@@ -91,10 +91,12 @@ impl Candidate {
         let keys = PinnedKeys::read(&request.trust.keys)?;
         let source = Source::new(request.transfer.clone());
         let resolved = resolve(&source, &keys, &request.source, request.name.as_deref()).await?;
-        let manifest = &resolved.manifest;
-        check_manifest(manifest, &request.trust, request.name.as_deref(), request.clock.now())?;
-        let place = Place::new(request.destination.chain_dir(&manifest.chain.id), manifest.database.kind);
-        let artifact = archive_of(manifest)?;
+        check_manifest(&resolved.manifest, &request.trust, request.name.as_deref(), request.clock.now())?;
+        let chain_dir = request.destination.chain_dir(&resolved.manifest.chain.id);
+        let place = Place::new(chain_dir, resolved.manifest.database.kind);
+        let unfinished = unfinished_before(&source, &keys, request, &place, &resolved).await;
+        let resolved = unfinished.unwrap_or(resolved);
+        let artifact = archive_of(&resolved.manifest)?;
         let plan = read_plan(&source, &resolved, artifact).await?;
         let archive = resolved.location.join(&artifact.url)?;
         let archive_file = artifact.file.clone();
@@ -142,9 +144,11 @@ impl Candidate {
     ) -> Result<Restored, RestoreError> {
         let root = self.place.staging_dir();
         let staging = Arc::new(Staging::new(root.clone(), Arc::clone(&self.plan), permissions, Arc::new(lock)));
-        let bytes = self.resolved.bytes.clone();
-        let (journal, done) =
-            in_background(&staging, Phase::Prepare, progress, move |staging| staging.prepare(&bytes)).await?;
+        let (bytes, origin) = (self.resolved.bytes.clone(), self.resolved.location.to_text());
+        let (journal, done) = in_background(&staging, Phase::Prepare, progress, move |staging| {
+            staging.prepare(&bytes, origin.as_deref())
+        })
+        .await?;
         let resumed_bytes = self.compressed_bytes(&done);
         let job = Job {
             source: &self.source,
@@ -158,9 +162,10 @@ impl Candidate {
         in_background(&staging, Phase::Finish, progress, move |staging| {
             staging.sync_all()?;
             place.make_way()?;
+            memory::remove_marker(&place.chain_dir, place.kind)?;
             staging.publish(&place.database_dir())?;
             memory::write_marker(&place.chain_dir, &manifest)?;
-            crate::staging::remove_tree(&place.staging_dir())
+            discard(&place.staging_dir())
         })
         .await?;
         let manifest = self.resolved.manifest.clone();
@@ -168,6 +173,29 @@ impl Candidate {
         let (database_dir, written_bytes) = (self.place.database_dir(), staging.written_bytes());
         Ok(Restored { database_dir, manifest, fetched_bytes, resumed_bytes, written_bytes })
     }
+}
+
+/// The older snapshot that an interrupted restore was of, where it is still served and still to be believed: it is finished
+/// rather than thrown away because a newer one came out meanwhile.
+async fn unfinished_before(
+    source: &Source,
+    keys: &PinnedKeys,
+    request: &RestoreRequest,
+    place: &Place,
+    newest: &Resolved,
+) -> Option<Resolved> {
+    let (bytes, origin) = unfinished(&place.staging_dir())?;
+    let staged = Manifest::from_bytes(&bytes).ok().filter(|staged| staged.target == newest.manifest.target)?;
+    if staged.version == newest.manifest.version {
+        return None;
+    }
+    let again =
+        resolve_again(source, keys, &Location::parse(&origin).ok()?).await.ok().filter(|again| again.bytes == bytes)?;
+    check_manifest(&again.manifest, &request.trust, request.name.as_deref(), request.clock.now()).ok()?;
+    let remembered = Newest::read(&place.chain_dir, place.kind).ok()?;
+    check_rollback(&again.manifest, &request.trust, remembered.as_ref()).ok()?;
+    tracing::info!(version = %again.manifest.version, newest = %newest.manifest.version, "finishing the interrupted restore");
+    Some(again)
 }
 
 /// The `tar.zst` of a snapshot, which every snapshot has.
@@ -193,6 +221,9 @@ fn already_there_before_resolving(request: &RestoreRequest) -> Result<Option<Alr
     for chain_dir in chain_dirs(&request.destination) {
         for kind in DatabaseKind::ALL {
             let place = Place::new(chain_dir.clone(), kind);
+            if place.is_occupied()? {
+                finish_interrupted(&place)?;
+            }
             let marker = memory::read_marker(&chain_dir, kind)?.filter(is_meant);
             if marker.is_some() && place.is_occupied()? {
                 return Ok(Some(AlreadyThere { database_dir: place.database_dir(), manifest: marker }));
@@ -217,8 +248,20 @@ fn already_there(place: &Place, force: bool) -> Result<Option<AlreadyThere>, Res
     if force || !place.is_occupied()? {
         return Ok(None);
     }
+    finish_interrupted(place)?;
     let manifest = memory::read_marker(&place.chain_dir, place.kind)?;
     Ok(Some(AlreadyThere { database_dir: place.database_dir(), manifest }))
+}
+
+/// Does what a restore that was stopped right after it had put its database in place did not do any more.
+fn finish_interrupted(place: &Place) -> Result<(), RestoreError> {
+    let root = place.staging_dir();
+    let Some(bytes) = put_in_place(&root, place.kind.folder()) else { return Ok(()) };
+    let (Ok(manifest), Some(_lock)) = (Manifest::from_bytes(&bytes), Lock::try_take(&place.lock_file())?) else {
+        return Ok(());
+    };
+    memory::write_marker(&place.chain_dir, &manifest)?;
+    discard(&root)
 }
 
 fn permissions(request: &RestoreRequest) -> Permissions {

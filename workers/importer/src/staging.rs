@@ -24,6 +24,9 @@ const BLOCK: usize = 4096;
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
 const JOURNAL: &str = "journal";
 const MANIFEST: &str = "manifest.json";
+/// Where the manifest was found, as text; missing where the address may hold a secret.
+const ORIGIN: &str = "origin";
+const MAX_ORIGIN_BYTES: u64 = 8 * 1024;
 const MAX_MANIFEST_BYTES: u64 = polkashots_shared::manifest::MAX_MANIFEST_BYTES;
 
 /// Owner and modes of what is made.
@@ -90,12 +93,17 @@ impl Staging {
     /// Continues what an earlier run left, where it is of the same manifest and whole; otherwise starts anew.
     ///
     /// Gives the journal and which frames are on disk already.
-    pub fn prepare(&self, manifest: &[u8]) -> Result<(Journal, Vec<bool>), RestoreError> {
+    /// `origin` is where the manifest was found, for [`unfinished`].
+    pub fn prepare(&self, manifest: &[u8], origin: Option<&str>) -> Result<(Journal, Vec<bool>), RestoreError> {
         if let Some(resumed) = self.resume(manifest)? {
             return Ok(resumed);
         }
-        remove_tree(&self.root)?;
+        discard(&self.root)?;
         self.lay_out()?;
+        if let Some(origin) = origin {
+            let at = self.root.join(ORIGIN);
+            durable::write_file(&at, origin.as_bytes()).map_err(|error| RestoreError::io("write", &at, error))?;
+        }
         let at = self.root.join(MANIFEST);
         durable::write_file(&at, manifest).map_err(|error| RestoreError::io("write", &at, error))?;
         let at = self.root.join(JOURNAL);
@@ -259,6 +267,33 @@ pub fn make_folder(path: &Path, permissions: Permissions) -> Result<(), RestoreE
     make().map_err(|error| RestoreError::io("make folder", path, error))
 }
 
+/// Removes a staging folder, first of all what would let somebody believe that its tree was put in place.
+pub fn discard(root: &Path) -> Result<(), RestoreError> {
+    let manifest = root.join(MANIFEST);
+    match root.symlink_metadata().map(|_| std::fs::remove_file(&manifest)) {
+        Ok(Err(error)) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(RestoreError::io("remove", &manifest, error));
+        }
+        _ => {}
+    }
+    remove_tree(root)
+}
+
+/// The manifest of an unfinished restore and where it was found, as far as both can be read.
+pub fn unfinished(root: &Path) -> Option<(Vec<u8>, String)> {
+    let manifest = durable::read_limited(&root.join(MANIFEST), MAX_MANIFEST_BYTES).ok()?;
+    let origin = durable::read_limited(&root.join(ORIGIN), MAX_ORIGIN_BYTES).ok()?;
+    Some((manifest, String::from_utf8(origin).ok()?))
+}
+
+/// The manifest of a staging folder whose tree was put in place, after which its restore was stopped.
+pub fn put_in_place(root: &Path, top: &str) -> Option<Vec<u8>> {
+    let is_gone = root.join(top).symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let is_folder = root.symlink_metadata().is_ok_and(|found| found.is_dir());
+    let bytes = (is_folder && is_gone).then(|| durable::read_limited(&root.join(MANIFEST), MAX_MANIFEST_BYTES));
+    bytes.and_then(Result::ok)
+}
+
 /// Removes a folder with all that is in it, links unfollowed; one that is not there is not an error.
 pub fn remove_tree(path: &Path) -> Result<(), RestoreError> {
     match std::fs::remove_dir_all(path) {
@@ -291,15 +326,19 @@ mod tests {
 
     #[test]
     fn blocks_of_zeros_are_left_out_by_their_place_in_the_file() {
+        let runs = |bytes: &[u8], offset| {
+            let pair = |run: std::ops::Range<usize>| (run.start, run.end);
+            runs_of_data(bytes, offset).into_iter().map(pair).collect::<Vec<_>>()
+        };
         let mut bytes = vec![0; 3 * BLOCK];
-        assert!(runs_of_data(&bytes, 0).is_empty());
+        assert_eq!(runs(&bytes, 0), []);
         bytes[BLOCK] = 1;
-        assert_eq!(runs_of_data(&bytes, 0), [BLOCK..2 * BLOCK]);
-        assert_eq!(runs_of_data(&bytes, 100), [BLOCK - 100..2 * BLOCK - 100]);
+        assert_eq!(runs(&bytes, 0), [(BLOCK, 2 * BLOCK)]);
+        assert_eq!(runs(&bytes, 100), [(BLOCK - 100, 2 * BLOCK - 100)]);
         bytes[BLOCK - 101] = 1;
-        assert_eq!(runs_of_data(&bytes, 100), [0..2 * BLOCK - 100]);
-        assert!(runs_of_data(&[], 5).is_empty());
-        assert_eq!(runs_of_data(&[0, 0, 1], 5), [0..3]);
+        assert_eq!(runs(&bytes, 100), [(0, 2 * BLOCK - 100)]);
+        assert_eq!(runs(&[], 5), []);
+        assert_eq!(runs(&[0, 0, 1], 5), [(0, 3)]);
     }
 
     #[test]

@@ -58,6 +58,17 @@ impl Location {
         }
     }
 
+    /// The whole address, to be kept in a file; `None` where it may hold a secret.
+    pub fn to_text(&self) -> Option<String> {
+        match self {
+            Self::File(path) => path.to_str().map(str::to_owned),
+            Self::Http(url) => {
+                let is_plain = url.query().is_none() && url.username().is_empty() && url.password().is_none();
+                is_plain.then(|| url.to_string())
+            }
+        }
+    }
+
     /// The same place with `suffix` behind its last character; what follows a `?` or `#` is left out.
     pub fn with_suffix(&self, suffix: &str) -> Self {
         match self {

@@ -30,8 +30,7 @@ use crate::staging::Staging;
 
 /// Adjacent frames are asked for together, up to this many compressed bytes.
 const SPAN_BYTES: u64 = 4 * 1024 * 1024;
-/// Frames are recorded after this many uncompressed bytes, or after [`CHECKPOINT_INTERVAL`].
-const CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
+/// Finished frames are recorded at least this often.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a frame is fetched before its digest is believed to be wrong for good.
 const DIGEST_ATTEMPTS: u32 = 3;
@@ -213,7 +212,9 @@ impl<'a> State<'a> {
         self.progress.done += u64::from(size);
         self.unrecorded.push(frame);
         self.unrecorded_bytes += u64::from(uncompressed);
-        if self.unrecorded_bytes >= CHECKPOINT_BYTES || self.recorded_at.elapsed() >= CHECKPOINT_INTERVAL {
+        if self.unrecorded_bytes >= self.job.transfer.checkpoint_bytes
+            || self.recorded_at.elapsed() >= CHECKPOINT_INTERVAL
+        {
             self.start_record();
         }
     }

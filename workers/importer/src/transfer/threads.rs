@@ -95,6 +95,7 @@ fn work(staging: &Staging, frames: &Mutex<mpsc::Receiver<Compressed>>, results: 
         if results.is_closed() {
             return;
         }
+        let guard = Guard { results, frame };
         let verdict = match unpacker.unpack(staging, frame, &bytes) {
             Ok(content) => match staging.write_frame(frame, content, &mut open) {
                 Ok(()) => Verdict::Written,
@@ -102,9 +103,25 @@ fn work(staging: &Staging, frames: &Mutex<mpsc::Receiver<Compressed>>, results: 
             },
             Err(verdict) => verdict,
         };
-        drop((bytes, room));
+        drop((bytes, room, guard));
         if results.send(Finished { frame, verdict }).is_err() {
             return;
+        }
+    }
+}
+
+/// Says so when a thread panics over a frame, which would be waited for otherwise.
+struct Guard<'a> {
+    results: &'a UnboundedSender<Finished>,
+    frame: usize,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let verdict = Verdict::Failed(RestoreError::Thread("a thread that writes frames"));
+            // Nobody listens where the restore was dropped.
+            let _ = self.results.send(Finished { frame: self.frame, verdict });
         }
     }
 }

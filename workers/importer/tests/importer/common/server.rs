@@ -123,7 +123,7 @@ impl State {
         if let Some(to) = faults.redirects.get(path) {
             return head(out, &format!("302 Found\r\nLocation: {to}\r\nContent-Length: 0")).await;
         }
-        if let Some((_, status)) = faults.every.filter(|(every, _)| number % every == 0) {
+        if let Some((_, status)) = faults.every.filter(|(every, _)| number.is_multiple_of(*every)) {
             return head(out, &format!("{status}\r\n{}Content-Length: 0", faults.with)).await;
         }
         let Ok(mut bytes) = std::fs::read(self.root.join(path)) else {
@@ -157,7 +157,7 @@ impl State {
         let (start, end) = ranged.map_or((0, total), |(start, last)| (start, (last + 1).min(total)));
         let shift = u64::from(faults.shifted && is_archive && start > 0);
         let mut body = bytes[(start - shift) as usize..(end - shift) as usize].to_vec();
-        if is_archive && faults.corrupt_every.is_some_and(|every| archive_number % every == 0) {
+        if is_archive && faults.corrupt_every.is_some_and(|every| archive_number.is_multiple_of(every)) {
             let at = body.len() / 2;
             body[at] ^= 1;
         }

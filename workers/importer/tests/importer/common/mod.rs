@@ -1,7 +1,5 @@
 //! Signed snapshots made by code, right ones and hostile ones, and a web server that misbehaves on demand.
 
-#![expect(dead_code, reason = "each test binary uses its own part")]
-
 pub mod server;
 
 use std::collections::BTreeMap;
@@ -229,6 +227,7 @@ pub fn request(source: &str, chain_dir: &Path, key: Key) -> RestoreRequest {
     request.trust.keys = vec![key];
     request.transfer.first_delay = Duration::from_millis(1);
     request.transfer.max_delay = Duration::from_millis(5);
+    request.transfer.checkpoint_bytes = 128 * 1024;
     request
 }
 
@@ -259,7 +258,7 @@ fn manifest(snapshot: &Snapshot, archive: &[u8], frames: &[u8], index: &FramesIn
                 sha256: Sha256::of(frames),
             }),
         }],
-        disk_required: index.files.iter().map(|file| file.size.next_multiple_of(4096)).sum(),
+        disk_required: snapshot.tree.values().map(|content| (content.len() as u64).next_multiple_of(4096)).sum(),
         files: index.files.len() as u64,
         tool: "test".into(),
     }

@@ -1,14 +1,12 @@
 //! Restores that succeed, and what they leave.
 
-mod common;
-
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
+use crate::common::server::{Faults, Server};
+use crate::common::{Bucket, Snapshot, read_tree, restored, tree};
 use anyhow::{Context as _, Result};
-use common::server::{Faults, Server};
-use common::{Bucket, Snapshot, read_tree, restored, tree};
 use polkashots_importer::{Destination, NoProgress, Outcome, Owner, Phase, Progress, Update, preview, restore};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,5 +214,32 @@ async fn a_preview_says_what_would_be_done_and_changes_nothing() -> Result<()> {
     assert_eq!(seen.disk_needed_bytes, seen.manifest.disk_required);
     assert!(!parent.path().join("not").exists());
     assert_eq!(server.state.archive_requests.load(Ordering::SeqCst), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_restore_is_finished_though_a_newer_snapshot_came_out() -> Result<()> {
+    let (old, new) = (tree(12), tree(13));
+    let mut bucket = Bucket::with(&old)?;
+    let chain = tempfile::tempdir()?;
+    let server = Server::start(bucket.folder.path(), Faults { one_short: true, ..Faults::default() }).await?;
+    let mut request = bucket.request(&server.url(), chain.path());
+    crate::common::refused(&request).await?;
+    *server.state.faults.lock().expect("not poisoned") = Faults::default();
+    let next = Snapshot { version: "20261123-040000".parse()?, height: 500, ..Snapshot::new(new.clone()) };
+    bucket.publish(&next)?;
+    let finished = restored(&request).await?;
+    assert_eq!((finished.manifest.block.height, read_tree(chain.path())?), (396, old));
+    assert!(finished.resumed_bytes > 0);
+    // Where the old one is not good enough any more, the newer one is taken.
+    request.force = true;
+    *server.state.faults.lock().expect("not poisoned") = Faults { one_short: true, ..Faults::default() };
+    crate::common::refused(&request).await?;
+    *server.state.faults.lock().expect("not poisoned") = Faults::default();
+    let latest = Snapshot { version: "20261124-040000".parse()?, height: 600, ..Snapshot::new(new.clone()) };
+    bucket.publish(&latest)?;
+    request.trust.min_height = Some(600);
+    let taken = restored(&request).await?;
+    assert_eq!((taken.manifest.block.height, read_tree(chain.path())?), (600, new));
     Ok(())
 }

@@ -1,0 +1,201 @@
+//! Restores stopped at random points: always resumable, and a database is visible only when it is whole.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::process::Stdio;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::common::server::{Faults, Server};
+use crate::common::{Bucket, Snapshot, Tree, read_tree};
+use anyhow::{Context as _, Result, ensure};
+use polkashots_importer::{Key, NoProgress, Outcome, restore};
+use polkashots_shared::frames::FramesIndex;
+
+/// How often a restore is stopped in each of the two ways.
+const STOPS: usize = 120;
+
+/// Says the seed of a random test; shown when it fails.
+#[expect(clippy::print_stdout, reason = "a random test prints its seed")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// A tree of some megabytes in many small files and a few larger ones.
+fn tree(seed: u64) -> Tree {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut tree = Tree::new();
+    for number in 0..40 {
+        let mut bytes = vec![0; random.usize(..120_000)];
+        random.fill(&mut bytes);
+        tree.insert(format!("db/full/{number:06}.sst"), bytes);
+    }
+    tree.insert("db/full/CURRENT".into(), b"MANIFEST\n".to_vec());
+    tree.insert("db/full/parachains/db/x".into(), vec![0; 50_000]);
+    tree
+}
+
+/// Polls `work` at most `polls` times; `None` where it was dropped before its end.
+async fn stop_after<F: Future>(work: F, polls: usize) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut left = polls;
+    std::future::poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// What must hold after every life: no database, or a whole one.
+fn check(chain: &Path, tree: &Tree) -> Result<bool> {
+    if !chain.join("db").exists() {
+        return Ok(false);
+    }
+    ensure!(read_tree(chain)? == *tree, "a database is visible that is not whole");
+    Ok(true)
+}
+
+/// Plays the power cut: what was not recorded as durable never reached the disk, so it reads as zeros.
+fn lose_what_was_not_recorded(chain: &Path, index: &FramesIndex) -> Result<()> {
+    let partial = chain.join(".polkashots/db.partial");
+    let Ok(journal) = std::fs::read(partial.join("journal")) else { return Ok(()) };
+    let recorded: Vec<u32> =
+        journal[48..].chunks_exact(8).map(|r| u32::from_le_bytes([r[0], r[1], r[2], r[3]])).collect();
+    let mut start = 0;
+    for (number, frame) in index.frames.iter().enumerate() {
+        let end = start + u64::from(frame.uncompressed_size);
+        if !recorded.contains(&(number as u32)) {
+            for file in index.files.iter().filter(|file| file.offset < end && file.offset + file.size > start) {
+                let (from, to) =
+                    (file.offset.max(start) - file.offset, (file.offset + file.size).min(end) - file.offset);
+                let opened = std::fs::OpenOptions::new().write(true).open(partial.join(&file.path))?;
+                std::os::unix::fs::FileExt::write_all_at(&opened, &vec![0; (to - from) as usize], from)?;
+            }
+        }
+        start = end;
+    }
+    Ok(())
+}
+
+/// Waits until the threads of a dropped restore have let go of the lock.
+fn wait_for_lock(chain: &Path) -> Result<()> {
+    if let Ok(lock) = std::fs::File::open(chain.join(".polkashots/db.lock")) {
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_dropped_at_any_point_is_continued() -> Result<()> {
+    let seed = fastrand::u64(..);
+    say(&format!("seed {seed}"));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let tree = tree(seed);
+    let snapshot = Snapshot::new(tree.clone());
+    let (_, index) = snapshot.pack()?;
+    let mut bucket = Bucket::new()?;
+    bucket.publish(&snapshot)?;
+    let server = Server::start(bucket.folder.path(), Faults::default()).await?;
+    let (mut stops, mut completed, mut resumed) = (0, 0, 0);
+    while stops < STOPS {
+        let chain = tempfile::tempdir()?;
+        let request = bucket.request(&server.url(), chain.path());
+        loop {
+            let polls = random.usize(1..60);
+            let outcome = stop_after(restore(&request, &NoProgress), polls).await;
+            wait_for_lock(chain.path())?;
+            let is_whole = check(chain.path(), &tree).with_context(|| format!("seed {seed}, stop {stops}"))?;
+            match outcome.transpose()? {
+                None => {
+                    stops += 1;
+                    lose_what_was_not_recorded(chain.path(), &index)?;
+                }
+                Some(Outcome::Restored(restored)) => {
+                    ensure!(is_whole, "restored but not there; seed {seed}");
+                    completed += 1;
+                    resumed += usize::from(restored.resumed_bytes > 0);
+                    break;
+                }
+                // The rename was done, what follows it was not: the next call finds the database.
+                Some(Outcome::AlreadyThere(there)) => {
+                    ensure!(is_whole, "there but not whole; seed {seed}");
+                    ensure!(there.manifest.is_some(), "there without a marker; seed {seed}");
+                    ensure!(!chain.path().join(".polkashots/db.partial").exists(), "staging is left; seed {seed}");
+                    completed += 1;
+                    break;
+                }
+            }
+        }
+    }
+    say(&format!("{stops} stops, {completed} restores completed, {resumed} of them resumed"));
+    ensure!(completed > 0, "no restore was completed; seed {seed}");
+    Ok(())
+}
+
+const CHILD: &str = "POLKASHOTS_TEST_CHILD";
+const NAME: &str = "kill::a_restore_killed_at_any_moment_is_continued";
+
+/// The child's part: one restore, as the parent's environment variable has it.
+async fn child(settings: &str) -> Result<()> {
+    let [source, chain, key] = settings.split('|').collect::<Vec<_>>()[..] else { anyhow::bail!("three settings") };
+    let request = crate::common::request(source, Path::new(chain), Key::Text(key.to_owned()));
+    restore(&request, &NoProgress).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_killed_at_any_moment_is_continued() -> Result<()> {
+    if let Ok(settings) = std::env::var(CHILD) {
+        return child(&settings).await;
+    }
+    let seed = fastrand::u64(..);
+    say(&format!("seed {seed}"));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let tree = tree(seed);
+    let snapshot = Snapshot::new(tree.clone());
+    let (_, index) = snapshot.pack()?;
+    let mut bucket = Bucket::new()?;
+    bucket.publish(&snapshot)?;
+    let server = Server::start(bucket.folder.path(), Faults::default()).await?;
+    let Key::Text(key) = bucket.public_key() else { anyhow::bail!("the key is text") };
+    let (mut kills, mut completed) = (0, 0);
+    let mut longest = Duration::from_millis(200);
+    while kills < STOPS {
+        let chain = tempfile::tempdir()?;
+        let settings = format!("{}|{}|{key}", server.url(), chain.path().display());
+        loop {
+            let started = std::time::Instant::now();
+            let mut child = tokio::process::Command::new(std::env::current_exe()?)
+                .args(["--exact", NAME, "--nocapture"])
+                .env(CHILD, &settings)
+                .stdout(Stdio::null())
+                .spawn()?;
+            let life = longest.mul_f64(random.f64());
+            let ended = tokio::time::timeout(life, child.wait()).await;
+            let killed = ended.is_err();
+            child.kill().await.ok();
+            wait_for_lock(chain.path())?;
+            let is_whole = check(chain.path(), &tree).with_context(|| format!("seed {seed}, kill {kills}"))?;
+            if let Ok(status) = ended {
+                ensure!(status?.success() && is_whole, "the child failed; seed {seed}");
+                longest = started.elapsed().mul_f64(1.2);
+                completed += 1;
+                break;
+            }
+            kills += usize::from(killed);
+            if is_whole {
+                completed += 1;
+                break;
+            }
+            lose_what_was_not_recorded(chain.path(), &index)?;
+        }
+    }
+    say(&format!("{kills} kills, {completed} restores completed"));
+    ensure!(completed > 0, "no restore was completed; seed {seed}");
+    Ok(())
+}
