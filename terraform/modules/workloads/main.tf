@@ -48,6 +48,24 @@ locals {
   escaped_targets   = { for id, values in local.of_target : id => { for key, value in values : key => trimsuffix(trimprefix(jsonencode(value), "\""), "\"") } }
   escaped_publisher = { for key, value in local.of_publisher : key => trimsuffix(trimprefix(jsonencode(value), "\""), "\"") }
 
+  # How many keys there were before is the host's history, so no manifest can say it. The publisher's pod mounts the one
+  # and reads its variables from the other, if they are there.
+  old_key_files = { for index, key in var.old_public_keys : "${index}.pub" => "untrusted comment: a key of before a rotation\n${key}\n" }
+  old_keys = length(var.old_public_keys) == 0 ? [] : [
+    jsonencode({
+      apiVersion = "v1"
+      kind       = "ConfigMap"
+      metadata   = { name = "old-public-keys", namespace = var.publisher_space }
+      data       = local.old_key_files
+    }),
+    jsonencode({
+      apiVersion = "v1"
+      kind       = "ConfigMap"
+      metadata   = { name = "publisher-extra", namespace = var.publisher_space }
+      data       = { POLKASHOTS_OLD_PUBLIC_KEYS = join(",", [for file in keys(local.old_key_files) : "/etc/polkashots/old-keys/${file}"]) }
+    }),
+  ]
+
   chart = "${path.module}/chart"
 
   # What the restricted profile of Pod Security asks is asked of every pod.
@@ -98,7 +116,7 @@ resource "helm_release" "publisher" {
   name      = "polkashots"
   namespace = kubernetes_namespace_v1.this[var.publisher_space].metadata[0].name
   chart     = local.chart
-  values    = [jsonencode({ objects = jsondecode(templatestring(local.publisher_template, local.escaped_publisher)) })]
+  values    = [jsonencode({ objects = concat(jsondecode(templatestring(local.publisher_template, local.escaped_publisher)), [for object in local.old_keys : jsondecode(object)]) })]
   timeout   = 900
 }
 
