@@ -16,6 +16,8 @@ pub mod names;
 pub mod ports;
 pub mod retry;
 pub mod schema;
+#[cfg(feature = "service")]
+pub mod service;
 pub mod settings;
 pub mod target;
 pub mod telemetry;

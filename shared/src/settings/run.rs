@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use clap::{ArgAction, Args};
-use url::Url;
 
 use super::duration::duration;
 use crate::telemetry::LogFormat;
@@ -26,9 +25,6 @@ pub struct RunSettings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the heading's text")]
     pub log: LogSettings,
-    /// Send traces to this OpenTelemetry collector, OTLP over HTTP, as in http://collector:4318
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
-    pub otlp_endpoint: Option<Url>,
 }
 
 /// What is logged, and how.
