@@ -3,7 +3,11 @@
 #[cfg(feature = "cloud")]
 pub mod pubsub;
 #[cfg(feature = "cloud")]
+pub mod s3;
+#[cfg(feature = "cloud")]
 pub mod gcs;
+#[cfg(feature = "cloud")]
+mod mark;
 #[cfg(feature = "chain-databases")]
 pub mod chain;
 pub mod subscription;

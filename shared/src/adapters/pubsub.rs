@@ -6,11 +6,13 @@
 //! batches, so a call here returns only when the client has flushed them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures::FutureExt;
 use google_cloud_auth::credentials::{Credentials, anonymous};
 use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber};
 use google_cloud_pubsub::error::AckError;
@@ -24,8 +26,12 @@ use crate::ports::queue::{Delivery, EventSink, Queue, QueueError, Receipt};
 
 /// The longest that the client keeps a message leased; far beyond any run.
 const MAX_LEASE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The attribute of a dead letter that says why it is one.
+/// The attribute of a dead letter that says why it is one; those that Pub/Sub forwarded itself have none.
 pub const REASON_ATTRIBUTE: &str = "polkashots-reason";
+/// The attribute of a dead letter that says which subscription gave it up; Pub/Sub's own name for it.
+pub const DEAD_LETTER_SOURCE_ATTRIBUTE: &str = "CloudPubSubDeadLetterSourceSubscription";
+/// The longest value of an attribute that Pub/Sub takes is 1024 bytes.
+const MAX_REASON_BYTES: usize = 1000;
 
 /// Where Pub/Sub is and what this installation calls its topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +113,7 @@ impl PubSub {
             subscriber: self.subscriber.clone(),
             dead_letters,
             held: Mutex::new(HashMap::new()),
+            leases: AtomicU64::new(0),
             subscription,
         })
     }
@@ -131,21 +138,12 @@ impl EventSink for PubSub {
     async fn publish(&self, topic: Topic, message: &Message) -> Result<(), QueueError> {
         let publisher =
             self.publishers.get(&topic).ok_or_else(|| permanent(topic.as_str(), "no publisher".to_owned()))?;
-        publish_to(publisher, &self.settings.topic_path(topic), message, None).await
+        publish_to(publisher, &self.settings.topic_path(topic), message.clone()).await
     }
 }
 
-async fn publish_to(
-    publisher: &Publisher,
-    path: &str,
-    message: &Message,
-    reason: Option<&str>,
-) -> Result<(), QueueError> {
-    let mut attributes = message.attributes.clone();
-    if let Some(reason) = reason {
-        attributes.insert(REASON_ATTRIBUTE.to_owned(), reason.chars().take(900).collect());
-    }
-    let outgoing = model::Message::new().set_data(message.data.clone()).set_attributes(attributes);
+async fn publish_to(publisher: &Publisher, path: &str, message: Message) -> Result<(), QueueError> {
+    let outgoing = model::Message::new().set_data(message.data).set_attributes(message.attributes);
     let sent = publisher.publish(outgoing).await;
     sent.map(|_id| ()).map_err(|error| classify(path, error.to_string(), rpc_is_permanent(&error)))
 }
@@ -181,6 +179,8 @@ pub struct PubSubQueue {
     subscriber: Subscriber,
     dead_letters: Option<Publisher>,
     held: Mutex<HashMap<Receipt, Held>>,
+    /// How many leases there were; makes receipts differ.
+    leases: AtomicU64,
 }
 
 /// A leased message: dropping the handler gives it back.
@@ -219,7 +219,8 @@ impl PubSubQueue {
 
     fn hold(&self, message: model::Message, handler: Handler, flush: ShutdownToken) -> Delivery {
         let attempt = handler.delivery_attempt().and_then(|attempt| u32::try_from(attempt).ok());
-        let receipt = Receipt(message.message_id.clone());
+        let lease = self.leases.fetch_add(1, Ordering::Relaxed);
+        let receipt = Receipt(format!("{}/{lease}", message.message_id));
         let delivery = Delivery {
             message_id: message.message_id.clone(),
             published_at: published_at(&message),
@@ -263,20 +264,21 @@ impl Queue for PubSubQueue {
         let mut stream = self.open_stream();
         loop {
             let next = match tokio::time::timeout_at(deadline, stream.next()).await {
-                Err(_elapsed) => return Ok(None),
-                Ok(None) => return Ok(None),
                 Ok(Some(next)) => next,
+                Ok(None) | Err(_) => {
+                    stream.shutdown_token().shutdown().await;
+                    return Ok(None);
+                }
             };
             let (message, handler) = next.map_err(|error| {
                 let permanent = is_permanent(&error);
                 classify(&self.path, error.to_string(), permanent)
             })?;
-            if !self.is_ours(&message) {
-                handler.ack();
-                continue;
+            if self.is_ours(&message) {
+                return_others(&mut stream);
+                return Ok(Some(self.hold(message, handler, stream.shutdown_token())));
             }
-            let flush = stream.shutdown_token();
-            return Ok(Some(self.hold(message, handler, flush)));
+            handler.ack();
         }
     }
 
@@ -300,8 +302,10 @@ impl Queue for PubSubQueue {
     /// Copies the message with its reason to the dead-letter topic; without one it is given back until Pub/Sub gives up.
     async fn reject(&self, receipt: &Receipt, reason: &str) -> Result<(), QueueError> {
         let Some(dead_letters) = &self.dead_letters else { return self.nack(receipt, Duration::ZERO).await };
-        let message = self.held().get(receipt).map(|held| held.message.clone()).ok_or_else(|| self.lease_lost())?;
-        publish_to(dead_letters, &self.path, &message, Some(reason)).await?;
+        let mut message = self.held().get(receipt).map(|held| held.message.clone()).ok_or_else(|| self.lease_lost())?;
+        message.attributes.insert(REASON_ATTRIBUTE.to_owned(), cut(reason, MAX_REASON_BYTES).to_owned());
+        message.attributes.insert(DEAD_LETTER_SOURCE_ATTRIBUTE.to_owned(), self.subscription.name.clone());
+        publish_to(dead_letters, &self.path, message).await?;
         self.ack(receipt).await
     }
 
@@ -312,6 +316,18 @@ impl Queue for PubSubQueue {
     fn max_attempts(&self) -> u32 {
         self.subscription.max_attempts
     }
+}
+
+/// Gives back at once what came along with the message that was wanted, so that nobody waits for it.
+fn return_others(stream: &mut MessageStream) {
+    while let Some(Some(Ok((_, handler)))) = stream.next().now_or_never() {
+        handler.nack();
+    }
+}
+
+/// The beginning of a text, in whole characters.
+fn cut(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
 }
 
 fn published_at(message: &model::Message) -> DateTime<Utc> {

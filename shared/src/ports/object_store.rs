@@ -3,7 +3,8 @@
 //! Contract, held by `testkit::object_store_contract` on every adapter:
 //! - A reader sees an object whole or not at all; what a failed or killed write leaves is invisible and is removed by
 //!   `sweep_uploads`.
-//! - Every write changes the object's generation; a write with a precondition that does not hold changes nothing.
+//! - Every write changes the object's generation; a write with a precondition that does not hold changes nothing. (On S3
+//!   the generation is the content's digest: the same bytes written again have the same one.)
 //! - `list` shows every object whose write has returned, ordered by key.
 //! - Keys are [`check_key`]'s: relative, `/`-separated, without empty, `.` or `..` segments.
 //! - Adapters retry nothing beyond what their client library does ([`crate::retry`] decorates them). After a transient

@@ -6,6 +6,8 @@ pub mod memory_queue;
 pub mod memory_store;
 pub mod object_store_contract;
 pub mod queue_contract;
+#[cfg(feature = "test-servers")]
+pub mod servers;
 pub mod skip;
 
 pub use fault::{Fault, FaultPlan, Faulty, Injected};

@@ -28,6 +28,13 @@ pub fn classify(operation: &'static str, key: &str, error: Error, if_generation:
     StoreError::Transient { operation, key, source: error.into() }
 }
 
+/// True where the service found another checksum than the one that was announced.
+pub fn is_checksum_refusal(error: &Error) -> bool {
+    let refused = code(error) == Some(Code::InvalidArgument);
+    let message = error.status().map(|status| status.message.to_lowercase()).unwrap_or_default();
+    refused && (message.contains("crc32c") || message.contains("checksum"))
+}
+
 /// A transient error of our own finding.
 pub fn broken(operation: &'static str, key: &str, reason: String) -> StoreError {
     StoreError::Transient { operation, key: key.to_owned(), source: reason.into() }

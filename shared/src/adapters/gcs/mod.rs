@@ -2,9 +2,13 @@
 //!
 //! Reads and writes go by JSON over HTTP (`data` endpoint), listing, composing and deleting by gRPC (`control`
 //! endpoint); emulators serve the two on different ports. A large object is sent in parts, see [`upload`].
+//!
+//! The client sends a request again when its answer is lost, so a create-only write can find its own object in the way.
+//! Every write therefore carries a mark of its own in the object's metadata: the object in the way is ours if it has it.
 
 mod error;
 mod upload;
+mod write;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,11 +18,15 @@ use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use google_cloud_auth::credentials::anonymous;
+use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::paginator::ItemPaginator;
+use google_cloud_gax::retry_policy::{LimitedElapsedTime, RetryPolicyExt};
 use google_cloud_storage::client::{Storage, StorageControl};
 use google_cloud_storage::model;
 use google_cloud_storage::model_ext::ReadRange;
 use google_cloud_storage::read_object::ReadObjectResponse;
+use google_cloud_storage::retry_policy::RetryableErrors;
 
 use self::error::{broken, classify, is_not_found};
 use self::upload::{PARTS_PREFIX, PartUpload};
@@ -39,6 +47,10 @@ pub struct GcsSettings {
     pub part_size_bytes: usize,
     /// Parts under way at once.
     pub parallel_parts: usize,
+    /// How long a request that fails is sent again.
+    pub retry_for: Duration,
+    /// The first pause between two tries; later ones grow.
+    pub retry_pause: Duration,
 }
 
 impl GcsSettings {
@@ -50,7 +62,20 @@ impl GcsSettings {
             control_endpoint: None,
             part_size_bytes: 16 * 1024 * 1024,
             parallel_parts: 4,
+            retry_for: Duration::from_secs(180),
+            retry_pause: Duration::from_secs(1),
         }
+    }
+}
+
+impl GcsSettings {
+    fn retries(&self) -> LimitedElapsedTime<RetryableErrors> {
+        RetryableErrors.with_time_limit(self.retry_for)
+    }
+
+    fn pauses(&self) -> Result<ExponentialBackoff, google_cloud_gax::exponential_backoff::Error> {
+        let builder = ExponentialBackoffBuilder::new().with_initial_delay(self.retry_pause);
+        builder.with_maximum_delay(self.retry_pause.max(Duration::from_secs(15))).build()
     }
 }
 
@@ -67,55 +92,27 @@ pub struct GcsStore {
 impl GcsStore {
     /// Connects with Application Default Credentials, or with none where an endpoint is given.
     pub async fn connect(settings: GcsSettings) -> Result<Self, StoreError> {
-        let failed = |error: google_cloud_gax::client_builder::Error| StoreError::Permanent {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Permanent {
             operation: "connect to bucket",
             key: settings.bucket.clone(),
-            source: error.into(),
+            source,
         };
-        let mut data = Storage::builder();
+        let pauses = || settings.pauses().map_err(|error| failed(error.into()));
+        let mut data = Storage::builder().with_retry_policy(settings.retries()).with_backoff_policy(pauses()?);
         if let Some(endpoint) = &settings.data_endpoint {
             data = data.with_endpoint(endpoint).with_credentials(anonymous::Builder::new().build());
         }
-        let mut control = StorageControl::builder();
+        let mut control =
+            StorageControl::builder().with_retry_policy(settings.retries()).with_backoff_policy(pauses()?);
         if let Some(endpoint) = &settings.control_endpoint {
             control = control.with_endpoint(endpoint).with_credentials(anonymous::Builder::new().build());
         }
         Ok(Self {
-            data: data.build().await.map_err(failed)?,
-            control: control.build().await.map_err(failed)?,
+            data: data.build().await.map_err(|error| failed(error.into()))?,
+            control: control.build().await.map_err(|error| failed(error.into()))?,
             bucket: format!("projects/_/buckets/{}", settings.bucket),
             settings,
         })
-    }
-
-    /// Sends one object in one request; a request that breaks is sent again whole.
-    async fn write_whole(
-        &self,
-        key: &str,
-        bytes: Bytes,
-        if_generation: Option<i64>,
-        headers: &Headers,
-    ) -> Result<model::Object, StoreError> {
-        let checksum = crc32c::crc32c(&bytes);
-        let mut request = self
-            .data
-            .write_object(&self.bucket, key, bytes)
-            .set_content_type(&headers.content_type)
-            .set_cache_control(&headers.cache_control)
-            .with_known_crc32c(checksum)
-            .with_resumable_upload_threshold(usize::MAX)
-            .with_idempotency(true);
-        if let Some(generation) = if_generation {
-            request = request.set_if_generation_match(generation);
-        }
-        let stored = request.send_buffered().await.map_err(|error| classify("write", key, error, if_generation))?;
-        match stored.checksums.as_ref().and_then(|checksums| checksums.crc32c) {
-            Some(found) if found != checksum => Err(StoreError::Corrupt {
-                key: key.to_owned(),
-                reason: format!("sent CRC32C {checksum:08x}, stored {found:08x}"),
-            }),
-            _ => Ok(stored),
-        }
     }
 
     async fn open(&self, key: &str, range: ReadRange) -> Result<ReadObjectResponse, StoreError> {
@@ -138,11 +135,7 @@ impl GcsStore {
 impl ObjectStore for GcsStore {
     async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {
         check_key(key)?;
-        match self.control.get_object().set_bucket(&self.bucket).set_object(key).send().await {
-            Ok(object) => Ok(Some(meta(&object))),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => Err(classify("look up", key, error, None)),
-        }
+        Ok(self.find(key).await?.as_ref().map(meta))
     }
 
     async fn get(&self, key: &str, max_bytes: u64) -> Result<Object, StoreError> {
@@ -202,7 +195,7 @@ impl ObjectStore for GcsStore {
 
     async fn upload(&self, key: &str, headers: &Headers) -> Result<Box<dyn Upload>, StoreError> {
         check_key(key)?;
-        Ok(Box::new(PartUpload::new(self.clone(), key, headers)))
+        Ok(Box::new(PartUpload::new(self.clone(), key, headers)?))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
@@ -213,7 +206,8 @@ impl ObjectStore for GcsStore {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_key(key)?;
-        match self.control.delete_object().set_bucket(&self.bucket).set_object(key).send().await {
+        let request = self.control.delete_object().set_bucket(&self.bucket).set_object(key).with_idempotency(true);
+        match request.send().await {
             Ok(()) => Ok(()),
             Err(error) if is_not_found(&error) => Ok(()),
             Err(error) => Err(classify("delete", key, error, None)),
@@ -221,14 +215,11 @@ impl ObjectStore for GcsStore {
     }
 
     async fn sweep_uploads(&self, min_age: Duration) -> Result<usize, StoreError> {
-        let mut removed = 0;
-        for part in self.list_all(PARTS_PREFIX).await? {
-            let age = Utc::now().signed_duration_since(part.updated).to_std().unwrap_or_default();
-            if age >= min_age {
-                self.delete(&part.key).await?;
-                removed += 1;
-            }
-        }
+        let parts = self.list_all(PARTS_PREFIX).await?;
+        let age = |part: &ObjectMeta| Utc::now().signed_duration_since(part.updated).to_std().unwrap_or_default();
+        let old: Vec<String> = parts.into_iter().filter(|part| age(part) >= min_age).map(|part| part.key).collect();
+        let removed = old.len();
+        self.delete_all(old).await?;
         Ok(removed)
     }
 }

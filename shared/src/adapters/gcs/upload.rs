@@ -7,14 +7,17 @@
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt};
+use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_storage::model::compose_object_request::SourceObject;
 use google_cloud_storage::model::{Object, ObjectChecksums};
 use sha2::Digest;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::error::classify;
+use super::error::{classify, is_checksum_refusal};
 use super::{GcsStore, meta};
+use crate::adapters::mark::{MARK_FIELD, new_mark};
 use crate::ids::Sha256;
 use crate::ports::object_store::{Expected, Headers, ObjectMeta, StoreError, Upload};
 
@@ -22,13 +25,17 @@ use crate::ports::object_store::{Expected, Headers, ObjectMeta, StoreError, Uplo
 pub const PARTS_PREFIX: &str = ".uploads/";
 /// The most objects that one request composes.
 const MAX_COMPOSED: usize = 32;
+/// Compositions under way at once.
+const PARALLEL_COMPOSES: usize = 8;
 
 /// An object being sent in parts.
 pub struct PartUpload {
     store: GcsStore,
     key: String,
     headers: Headers,
-    /// `.uploads/<nonce>/`.
+    /// The mark of this upload's object.
+    mark: String,
+    /// `.uploads/<mark>/`.
     prefix: String,
     buffer: BytesMut,
     size: u64,
@@ -40,21 +47,21 @@ pub struct PartUpload {
 
 impl PartUpload {
     /// An upload of `key`; nothing is sent before the first part is full.
-    pub fn new(store: GcsStore, key: &str, headers: &Headers) -> Self {
-        let nonce = format!("{:x}{:08x}", chrono::Utc::now().timestamp_micros(), std::process::id());
-        let distinct = Sha256::of(format!("{key}{nonce}").as_bytes()).to_string();
-        Self {
-            buffer: BytesMut::with_capacity(store.settings.part_size_bytes),
+    pub fn new(store: GcsStore, key: &str, headers: &Headers) -> Result<Self, StoreError> {
+        let mark = new_mark(key)?;
+        Ok(Self {
+            buffer: BytesMut::new(),
             store,
             key: key.to_owned(),
             headers: headers.clone(),
-            prefix: format!("{PARTS_PREFIX}{nonce}-{}/", &distinct[..16]),
+            prefix: format!("{PARTS_PREFIX}{mark}/"),
+            mark,
             size: 0,
             crc32c: 0,
             sha256: sha2::Sha256::new(),
             parts: Vec::new(),
             sending: JoinSet::new(),
-        }
+        })
     }
 
     async fn send_part(&mut self) -> Result<(), StoreError> {
@@ -89,18 +96,20 @@ impl PartUpload {
         Ok(())
     }
 
+    async fn send_rest(&mut self, expected: Expected) -> Result<(), StoreError> {
+        self.check(expected)?;
+        if !self.buffer.is_empty() || self.parts.is_empty() {
+            self.send_part().await?;
+        }
+        self.join_all().await
+    }
+
     fn check(&self, expected: Expected) -> Result<(), StoreError> {
         let found = Expected { size: self.size, sha256: Sha256(self.sha256.clone().finalize().into()) };
         if found == expected {
             return Ok(());
         }
-        Err(StoreError::Corrupt {
-            key: self.key.clone(),
-            reason: format!(
-                "expected {} bytes of SHA-256 {}, was given {} bytes of {}",
-                expected.size, expected.sha256, found.size, found.sha256
-            ),
-        })
+        Err(StoreError::Corrupt { key: self.key.clone(), reason: expected.difference(&found) })
     }
 
     /// Composes level by level until the parts fit into one request; then creates the object from them.
@@ -108,62 +117,70 @@ impl PartUpload {
         let mut level = 1;
         let mut parts = self.parts.clone();
         while parts.len() > MAX_COMPOSED {
-            let mut composed = Vec::with_capacity(parts.len().div_ceil(MAX_COMPOSED));
-            for (number, group) in parts.chunks(MAX_COMPOSED).enumerate() {
-                let name = format!("{}{level}-{number:08}", self.prefix);
-                self.compose_into(&name, group, None).await?;
-                composed.push(name);
-            }
-            parts = composed;
+            let groups: Vec<Vec<String>> = parts.chunks(MAX_COMPOSED).map(<[String]>::to_vec).collect();
+            let composed = futures::stream::iter(groups).enumerate().map(|(number, group)| {
+                compose_part(self.store.clone(), format!("{}{level}-{number:08}", self.prefix), group)
+            });
+            parts = composed.buffered(PARALLEL_COMPOSES).try_collect().await?;
             level += 1;
         }
-        self.compose_into(&self.key, &parts, Some(self.crc32c)).await
+        self.create_from(&parts).await
     }
 
-    async fn compose_into(&self, name: &str, parts: &[String], create: Option<u32>) -> Result<Object, StoreError> {
-        let destination = Object::new().set_name(name).set_bucket(&self.store.bucket);
-        let sources = parts.iter().map(|part| SourceObject::new().set_name(part));
-        let request = self.store.control.compose_object().set_source_objects(sources);
-        let request = match create {
-            None => request.set_destination(destination),
-            Some(crc32c) => request
-                .set_destination(
-                    destination
-                        .set_content_type(&self.headers.content_type)
-                        .set_cache_control(&self.headers.cache_control),
-                )
-                .set_if_generation_match(0)
-                .set_object_checksums(ObjectChecksums::new().set_crc32c(crc32c)),
+    async fn create_from(&self, parts: &[String]) -> Result<Object, StoreError> {
+        let destination = Object::new()
+            .set_name(&self.key)
+            .set_bucket(&self.store.bucket)
+            .set_content_type(&self.headers.content_type)
+            .set_cache_control(&self.headers.cache_control)
+            .set_metadata([(MARK_FIELD, &self.mark)]);
+        let request = self.store.control.compose_object().set_source_objects(sources(parts));
+        let request = request
+            .set_destination(destination)
+            .set_if_generation_match(0)
+            .set_object_checksums(ObjectChecksums::new().set_crc32c(self.crc32c))
+            .with_idempotency(true);
+        let created = match request.send().await {
+            Ok(created) => created,
+            Err(error) if is_checksum_refusal(&error) => {
+                let reason = format!("parts do not amount to CRC32C {:08x}: {error}", self.crc32c);
+                return Err(StoreError::Corrupt { key: self.key.clone(), reason });
+            }
+            Err(error) => {
+                let error = classify("compose", &self.key, error, Some(0));
+                self.store.or_own(&self.key, &self.mark, error).await?
+            }
         };
-        let composed = request.send().await.map_err(|error| classify("compose", name, error, create.map(|_| 0)))?;
-        self.check_composed(name, &composed, create)?;
-        Ok(composed)
-    }
-
-    fn check_composed(&self, name: &str, composed: &Object, expected: Option<u32>) -> Result<(), StoreError> {
-        let found = composed.checksums.as_ref().and_then(|checksums| checksums.crc32c);
-        match (expected, found) {
-            (Some(expected), Some(found)) if expected != found => Err(StoreError::Corrupt {
-                key: name.to_owned(),
-                reason: format!("sent CRC32C {expected:08x}, composed {found:08x}"),
-            }),
-            _ => Ok(()),
+        match created.checksums.as_ref().and_then(|checksums| checksums.crc32c) {
+            Some(found) if found != self.crc32c => {
+                Err(self.store.remove_corrupt(&self.key, &created, self.crc32c).await)
+            }
+            _ => Ok(created),
         }
     }
 
     /// Removes the parts; what cannot be removed is left to the sweep.
     async fn clean(&self) {
         let left = match self.store.list_all(&self.prefix).await {
-            Ok(left) => left,
+            Ok(left) => left.into_iter().map(|part| part.key).collect(),
             Err(error) => return warn!(key = self.key, %error, "parts not listed, the sweep removes them"),
         };
-        for part in left {
-            let request = self.store.control.delete_object().set_bucket(&self.store.bucket).set_object(&part.key);
-            if let Err(error) = request.send().await {
-                warn!(key = part.key, %error, "part not deleted, the sweep removes it");
-            }
+        if let Err(error) = self.store.delete_all(left).await {
+            warn!(key = self.key, %error, "parts not deleted, the sweep removes them");
         }
     }
+}
+
+async fn compose_part(store: GcsStore, name: String, parts: Vec<String>) -> Result<String, StoreError> {
+    let destination = Object::new().set_name(&name).set_bucket(&store.bucket);
+    let request = store.control.compose_object().set_source_objects(sources(&parts));
+    let request = request.set_destination(destination).with_idempotency(true);
+    let composed = request.send().await.map_err(|error| classify("compose", &name, error, None))?;
+    Ok(composed.name)
+}
+
+fn sources(parts: &[String]) -> impl Iterator<Item = SourceObject> {
+    parts.iter().map(|part| SourceObject::new().set_name(part))
 }
 
 #[async_trait]
@@ -184,10 +201,7 @@ impl Upload for PartUpload {
     }
 
     async fn finish(mut self: Box<Self>, expected: Expected) -> Result<ObjectMeta, StoreError> {
-        if !self.buffer.is_empty() || self.parts.is_empty() {
-            self.send_part().await?;
-        }
-        let finished = match self.join_all().await.and_then(|()| self.check(expected)) {
+        let finished = match self.send_rest(expected).await {
             Ok(()) => self.compose().await,
             Err(error) => Err(error),
         };
