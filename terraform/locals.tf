@@ -68,13 +68,14 @@ locals {
     )
   }
 
-  # The targets file of every worker, in the words of shared/src/target.rs.
-  targets_file = [
-    for id, target in local.targets : merge(
+  # What the workers' targets files say of each target, in the words of shared/src/target.rs. As text: a chain is a name
+  # or an object, and one HCL list cannot hold both.
+  target_json = {
+    for id, target in local.targets : id => jsonencode(merge(
       {
         id          = id
         permalink   = target.permalink
-        chain       = target.genesis_hash == null ? target.chain : null
+        chain       = target.chain
         database    = target.database
         pruning     = target.pruning
         formats     = target.formats
@@ -84,13 +85,10 @@ locals {
         time_zone   = target.time_zone
         explorers   = target.explorers != null ? target.explorers : lookup(local.explorers, target.chain, [])
       },
-      target.node_version == null ? {} : { node = { name = element(split(":", element(reverse(split("/", split("@", target.node_image)[0])), 0)), 0), version = target.node_version } },
-    )
-  ]
-  # A chain is a name or an object, and one HCL list cannot hold both: the objects are put in as text.
-  targets_json = jsonencode([
-    for target in local.targets_file : merge({ for key, value in target : key => value if key != "chain" }, target.chain != null ? { chain = target.chain } : {}, target.chain == null ? {
-      chain                                                                                                                                = { name = local.targets[target.id].chain, id = local.targets[target.id].chain_id, genesis_hash = local.targets[target.id].genesis_hash }
-    } : {})
-  ])
+      target.genesis_hash == null ? {} : { chain = { name = target.chain, id = target.chain_id, genesis_hash = target.genesis_hash } },
+      target.node_version == null ? {} : { node = { name = local.node_names[id], version = target.node_version } },
+    ))
+  }
+  # The image's last part: docker.io/parity/polkadot:v1.25.1@sha256:... is polkadot.
+  node_names = { for id, target in local.targets : id => split(":", reverse(split("/", split("@", target.node_image)[0]))[0])[0] }
 }

@@ -160,8 +160,8 @@ module "workloads" {
     site_title        = var.site.title
     signing_secret    = module.signing.secret_name
     public_key        = var.signing.public_key
-    targets_json      = local.targets_json
   }
+  target_json     = local.target_json
   old_public_keys = var.signing.old_public_keys
   rendered        = abspath("${path.root}/../k8s/rendered")
 }

@@ -39,11 +39,9 @@ def subscriptions(root):
     code = set()
     for worker in ("engine", "snapshotter", "publisher"):
         source = "".join(path.read_text(encoding="utf-8") for path in (root / "workers" / worker / "src").rglob("*.rs"))
-        readers = re.findall(r"subscriptions?\(\s*NAME,\s*Topic::(\w+)", source) or re.findall(r"TOPICS[^=]*=\s*\[([^\]]*)\]", source)
-        names = {name for reader in readers for name in re.findall(r"\w+$|(?<=Topic::)\w+", reader)}
-        code |= {(worker, kinds[name]) for name in names if name in kinds}
-    if code:
-        yield from compare("subscriptions (modules/pubsub, workers)", ours, code)
+        lists = re.findall(r"TOPICS: \[Topic; \d+\] = \[([^\]]*)\]|NAME, &\[([^\]]*)\]", source)
+        code |= {(worker, kinds[name]) for parts in lists for name in re.findall(r"Topic::(\w+)", "".join(parts))}
+    yield from compare("subscriptions (modules/pubsub, workers)", ours, code)
 
 
 def chains(root):

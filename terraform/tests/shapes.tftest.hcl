@@ -212,8 +212,8 @@ run "a_chain_of_ones_own_is_spelled_out_in_the_targets_file" {
   }
 
   assert {
-    condition     = strcontains(local.targets_json, "\"chain\":{\"genesis_hash\":\"0x00000000000000000000000000000000000000000000000000000000000000ab\",\"id\":\"own_local\",\"name\":\"own\"}") && strcontains(local.targets_json, "\"chain\":\"polkadot\"")
-    error_message = "the targets file does not hold one chain by name and the other spelled out: ${local.targets_json}"
+    condition     = jsondecode(local.target_json["own"]).chain == { genesis_hash = "0x00000000000000000000000000000000000000000000000000000000000000ab", id = "own_local", name = "own" } && jsondecode(local.target_json["polkadot"]).chain == "polkadot"
+    error_message = "the targets file does not hold one chain by name and the other spelled out: ${local.target_json["own"]}"
   }
 
   assert {
@@ -222,7 +222,55 @@ run "a_chain_of_ones_own_is_spelled_out_in_the_targets_file" {
   }
 
   assert {
-    condition     = [for target in jsondecode(local.targets_json) : target.node][0] == { name = "own", version = "1.2.3" }
+    condition     = jsondecode(local.target_json["own"]).node == { name = "own", version = "1.2.3" }
     error_message = "the node's name and version are not read off its image"
+  }
+}
+
+run "placeholders_are_filled_in_whatever_the_values_are" {
+  command = plan
+
+  module {
+    source = "./modules/workloads"
+  }
+
+  variables {
+    publisher_space = "polkashots"
+    variant         = { trigger = "gcp-pubsub", store = "gcs" }
+    rendered        = "./tests/filled"
+    old_public_keys = ["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"]
+    target_json     = { a = "{\"id\":\"a\"}", b = "{\"id\":\"b\"}" }
+    targets         = { for id in ["a", "b"] : id => { id = id, chain = "polkadot", chain_id = "polkadot", database = "paritydb", pruning = "256", permalink = "dot/${id}", disk_size_gb = 600, node_image = "docker.io/parity/polkadot:v1", bootstrap_url = id == "b" ? "https://example.org" : null, node = { cpu = "2", memory = "8Gi" } } }
+    settings        = { site_title = "O'Brien's \"shots\": {a} # $${b} \\ é" }
+  }
+
+  assert {
+    condition     = jsondecode(helm_release.publisher.values[0]).objects[0].data.title == "O'Brien's \"shots\": {a} # $${b} \\ é"
+    error_message = "a title with quotes and braces does not come out as it went in: ${helm_release.publisher.values[0]}"
+  }
+
+  assert {
+    condition     = jsondecode(helm_release.publisher.values[0]).objects[0].data.targets == "[{\"id\":\"a\"},{\"id\":\"b\"}]"
+    error_message = "the publisher does not know all targets"
+  }
+
+  assert {
+    condition     = jsondecode(helm_release.target["b"].values[0]).objects[0].data.targets == "[{\"id\":\"b\"}]"
+    error_message = "a target's workers know other targets: an engine would sweep namespaces that it may not see"
+  }
+
+  assert {
+    condition     = jsondecode(helm_release.target["a"].values[0]).objects[1].spec.storage == "600Gi"
+    error_message = "the volume's size is not filled in"
+  }
+
+  assert {
+    condition     = helm_release.target["a"].wait && !helm_release.target["b"].wait
+    error_message = "apply waits for a node that fills its volume first, or does not wait for one that does not"
+  }
+
+  assert {
+    condition     = [for object in jsondecode(helm_release.publisher.values[0]).objects : object.metadata.name if object.kind == "ConfigMap"] == ["settings", "old-public-keys", "publisher-extra"]
+    error_message = "keys of before a rotation do not reach the publisher"
   }
 }

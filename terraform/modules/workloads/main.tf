@@ -41,9 +41,11 @@ locals {
       node_cpu      = target.node.cpu
       node_memory   = target.node.memory
       bootstrap_url = target.bootstrap_url == null ? "" : target.bootstrap_url
+      # Its workers know no other target: an engine sweeps the namespaces of all that it knows, and may see only its own.
+      targets_json = "[${var.target_json[id]}]"
     })
   }
-  of_publisher = merge(var.settings, { namespace = var.publisher_space })
+  of_publisher = merge(var.settings, { namespace = var.publisher_space, targets_json = "[${join(",", values(var.target_json))}]" })
 
   escaped_targets   = { for id, values in local.of_target : id => { for key, value in values : key => trimsuffix(trimprefix(jsonencode(value), "\""), "\"") } }
   escaped_publisher = { for key, value in local.of_publisher : key => trimsuffix(trimprefix(jsonencode(value), "\""), "\"") }

@@ -34,6 +34,11 @@ variable "settings" {
   type        = map(string)
 }
 
+variable "target_json" {
+  description = "Each target as an object of the workers' targets file."
+  type        = map(string)
+}
+
 variable "old_public_keys" {
   description = "What signed before a rotation."
   type        = list(string)
