@@ -16,6 +16,17 @@ pub const FAILURE_SUFFIX: &str = ".failed.json";
 /// The ending of the record that says when a snapshot left the index.
 pub const RETIRED_SUFFIX: &str = ".retired.json";
 
+/// The label by which our Kubernetes objects are found; its value is [`MANAGED_BY`].
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "polkashots";
+/// The label that names the target of a Kubernetes object.
+pub const TARGET_LABEL: &str = "polkashots.io/target";
+/// The annotation that names the version a claim or volume snapshot was made for.
+pub const VERSION_ANNOTATION: &str = "polkashots.io/version";
+/// The annotation of a claim that says when its volume snapshot was taken, once it was ready.
+pub const TAKEN_AT_ANNOTATION: &str = "polkashots.io/volume-snapshot-taken-at";
+
 /// The prefix of all keys of a target.
 pub fn target_prefix(target: &TargetId) -> String {
     format!("{target}/")

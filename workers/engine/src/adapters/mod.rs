@@ -6,6 +6,8 @@ pub mod btrfs;
 pub mod copy;
 #[cfg(feature = "local")]
 mod error;
+#[cfg(feature = "cloud")]
+pub mod kubernetes;
 #[cfg(feature = "local")]
 pub mod local;
 #[cfg(feature = "local")]

@@ -1,5 +1,9 @@
 //! The port's contract suite, its adapter in memory, and the port behind a fault plan; for tests only.
 
+#[cfg(feature = "test-servers")]
+pub mod api_server;
+#[cfg(feature = "test-servers")]
+pub mod csi;
 mod faulty;
 mod memory;
 pub mod volume_snapshots_contract;

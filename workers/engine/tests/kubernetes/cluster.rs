@@ -1,0 +1,128 @@
+//! One test's part of the shared API server: a namespace with a node's claim, and a Role for the engine.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use polkashots_engine::adapters::kubernetes::{KubernetesSettings, KubernetesVolumes, VolumeSnapshot, required_rules};
+use polkashots_engine::testkit::api_server::ApiServer;
+use polkashots_engine::testkit::csi::{Script, SnapshotController, create_source};
+use polkashots_shared::ids::{TargetId, Version};
+
+/// The engine's ServiceAccount.
+pub const ENGINE: &str = "system:serviceaccount:polkashots:engine";
+
+pub fn version(text: &str) -> Version {
+    text.parse().expect("a legal version")
+}
+
+pub fn target_id(text: &str) -> TargetId {
+    text.parse().expect("a legal target id")
+}
+
+/// A namespace with a node's claim `data` of 10Gi.
+pub struct Cluster {
+    pub server: &'static ApiServer,
+    pub admin: Client,
+    pub settings: KubernetesSettings,
+    controller: Option<SnapshotController>,
+}
+
+impl Cluster {
+    /// None where there is no API server; that was said then.
+    pub async fn with_namespace(namespace: &str) -> Option<Self> {
+        let server = ApiServer::shared(&format!("kubernetes::{namespace}")).await?;
+        Some(Self::prepare(server, namespace).await)
+    }
+
+    pub async fn another_namespace(&self, namespace: &str) -> Self {
+        Self::prepare(self.server, namespace).await
+    }
+
+    async fn prepare(server: &'static ApiServer, namespace: &str) -> Self {
+        let admin = server.client().await;
+        server.create_namespace(namespace).await;
+        create_source(admin.clone(), namespace, "data", "10Gi").await;
+        grant(admin.clone(), namespace).await;
+        let mut settings = KubernetesSettings::new(namespace, "data");
+        settings.ready_deadline = Duration::from_secs(60);
+        Self { server, admin, settings, controller: None }
+    }
+
+    /// Lets a snapshot controller play `script`.
+    pub fn play(&mut self, script: Script) {
+        self.controller = Some(self.play_in(&self.settings.namespace, script));
+    }
+
+    pub fn play_in(&self, namespace: &str, script: Script) -> SnapshotController {
+        SnapshotController::start(self.admin.clone(), namespace, script)
+    }
+
+    /// The adapter of target `first`, under the engine's Role.
+    pub async fn volumes(&self) -> KubernetesVolumes {
+        self.volumes_of([&self.settings]).await
+    }
+
+    /// The adapter of targets `first` and `second`, under the engine's Role.
+    pub async fn volumes_of<const N: usize>(&self, settings: [&KubernetesSettings; N]) -> KubernetesVolumes {
+        let ids = ["first", "second"].map(target_id);
+        let targets: BTreeMap<_, _> = ids.into_iter().zip(settings.map(Clone::clone)).collect();
+        KubernetesVolumes::new(self.server.client_as(ENGINE).await, targets)
+    }
+
+    pub fn claims(&self) -> Api<PersistentVolumeClaim> {
+        Api::namespaced(self.admin.clone(), &self.settings.namespace)
+    }
+
+    pub fn snapshots(&self) -> Api<VolumeSnapshot> {
+        Api::namespaced(self.admin.clone(), &self.settings.namespace)
+    }
+
+    pub async fn claim(&self, name: &str) -> Option<PersistentVolumeClaim> {
+        self.claims().get_opt(name).await.expect("an answer")
+    }
+
+    pub async fn snapshot(&self, name: &str) -> Option<VolumeSnapshot> {
+        self.snapshots().get_opt(name).await.expect("an answer")
+    }
+
+    /// The size that a claim asks for.
+    pub async fn size_of(&self, claim: &str) -> String {
+        let claim = self.claim(claim).await.expect("a claim");
+        let requests = claim.spec.and_then(|spec| spec.resources).and_then(|resources| resources.requests);
+        requests.expect("requests").remove("storage").expect("a size").0
+    }
+
+    /// Reasons and notes of the Events on the object of that name.
+    pub async fn events_on(&self, name: &str) -> Vec<(String, String)> {
+        let events: Api<Event> = Api::namespaced(self.admin.clone(), &self.settings.namespace);
+        let events = events.list(&ListParams::default()).await.expect("events");
+        let about = |event: &Event| event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(name);
+        let text = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+        events.into_iter().filter(about).map(text).collect()
+    }
+}
+
+/// Gives the engine exactly the Role that it asks for.
+async fn grant(admin: Client, namespace: &str) {
+    let mut role = Role { rules: Some(required_rules()), ..Role::default() };
+    role.metadata.name = Some("engine".into());
+    let roles: Api<Role> = Api::namespaced(admin.clone(), namespace);
+    roles.create(&PostParams::default(), &role).await.expect("a role");
+    let user = Subject {
+        api_group: Some("rbac.authorization.k8s.io".into()),
+        kind: "User".into(),
+        name: ENGINE.into(),
+        namespace: None,
+    };
+    let role_ref =
+        RoleRef { api_group: Some("rbac.authorization.k8s.io".into()), kind: "Role".into(), name: "engine".into() };
+    let mut binding = RoleBinding { role_ref, subjects: Some(vec![user]), ..RoleBinding::default() };
+    binding.metadata.name = Some("engine".into());
+    let bindings: Api<RoleBinding> = Api::namespaced(admin, namespace);
+    bindings.create(&PostParams::default(), &binding).await.expect("a binding");
+}
