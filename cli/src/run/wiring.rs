@@ -91,6 +91,7 @@ impl Deps {
             store: store.clone(),
             chain_database: Arc::new(Databases::default()),
             claims,
+            exporter: None,
         }));
         let publisher = Arc::new(publisher(config, base_url, targets.clone(), store.clone(), clock.clone())?);
         let worker = |name: &str| -> Arc<dyn Worker> {

@@ -74,6 +74,7 @@ pub struct Backlog {
 }
 
 /// The reason of a dead letter that nobody rejected.
+#[cfg(any(feature = "embedded", feature = "testkit"))]
 pub(crate) fn out_of_attempts(attempts: u32) -> String {
     format!("not acknowledged in {attempts} deliveries")
 }

@@ -7,6 +7,7 @@ use super::observed_store::ObservedStore;
 use crate::adapters::directory_store::DirectoryStore;
 use crate::adapters::gcs::{GcsSettings, GcsStore};
 use crate::adapters::pubsub::{PubSub, PubSubSettings, PubSubSubscription};
+use crate::adapters::s3::{S3Credentials, S3Settings, S3Store};
 use crate::event::Topic;
 use crate::ports::object_store::{ObjectStore, StoreError};
 use crate::ports::queue::{EventSink, Queue, QueueError};
@@ -24,7 +25,7 @@ pub async fn open_store(settings: &StoreSettings, metrics: Arc<Metrics>) -> Resu
             };
             Arc::new(GcsStore::connect(gcs).await?)
         }
-        StoreLocation::S3 { bucket } => s3(bucket, settings)?,
+        StoreLocation::S3 { bucket } => Arc::new(S3Store::connect(s3_settings(bucket, settings))?),
         StoreLocation::Directory(path) => Arc::new(DirectoryStore::open(path)?),
     };
     let observed: Arc<dyn ObjectStore> = Arc::new(ObservedStore::new(store, metrics));
@@ -58,11 +59,16 @@ pub async fn subscribe(
     Ok((Arc::new(pubsub), queues))
 }
 
-fn s3(bucket: &str, settings: &StoreSettings) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let address = settings.s3_endpoint.as_ref().map_or("Amazon S3", |url| url.as_str());
-    Err(StoreError::Permanent {
-        operation: "open bucket",
-        key: format!("s3://{bucket} at {address}, region {}", settings.s3_region),
-        source: "this build has no adapter for S3: use gs://BUCKET or a directory".into(),
-    })
+fn s3_settings(bucket: &str, settings: &StoreSettings) -> S3Settings {
+    let credentials = settings.s3_access_key_id.clone().zip(settings.s3_secret_access_key.as_ref());
+    let session_token = settings.s3_session_token.as_ref().map(|token| token.reveal().to_owned());
+    S3Settings {
+        endpoint: settings.s3_address(),
+        credentials: credentials.map(|(access_key_id, secret)| S3Credentials {
+            access_key_id,
+            secret_access_key: secret.reveal().to_owned(),
+            session_token,
+        }),
+        ..S3Settings::new(bucket, &settings.s3_region)
+    }
 }

@@ -118,7 +118,8 @@ impl Metrics {
 
     /// Notes what the index lists now.
     pub fn listed(&self, index: &Index) {
-        let newest = index.targets.iter().filter_map(|target| Some((target.id.clone(), target.snapshots.first()?.created_at)));
+        let newest =
+            index.targets.iter().filter_map(|target| Some((target.id.clone(), target.snapshots.first()?.created_at)));
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest.collect();
     }
 

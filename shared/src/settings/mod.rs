@@ -8,6 +8,7 @@ mod duration;
 mod queue;
 mod run;
 mod schema;
+mod secret;
 mod store;
 mod targets;
 
@@ -16,6 +17,7 @@ pub use self::duration::{duration, in_words};
 pub use self::queue::QueueSettings;
 pub use self::run::{LogSettings, RunSettings};
 pub use self::schema::{Setting, schema};
+pub use self::secret::Secret;
 pub use self::store::{StoreLocation, StoreSettings};
 pub use self::targets::{TargetsError, TargetsSettings, load as load_targets};
 

@@ -8,6 +8,8 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use url::Url;
 
+use super::secret::Secret;
+
 /// The store: a bucket of Cloud Storage or of an S3-compatible service, or a directory.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Store")]
@@ -24,12 +26,22 @@ pub struct StoreSettings {
     /// The host:port or address of a Cloud Storage emulator that serves both APIs
     #[arg(long, env = "STORAGE_EMULATOR_HOST", value_name = "HOST:PORT", value_parser = NonEmptyStringValueParser::new())]
     pub storage_emulator_host: Option<String>,
-    /// The address of an S3-compatible service, instead of Amazon's; its credentials are the usual AWS_* variables
+    /// The address of an S3-compatible service, instead of Amazon's
     #[arg(long, env = "POLKASHOTS_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<Url>,
     /// The region of the S3 bucket; "auto" for R2
     #[arg(long, env = "POLKASHOTS_S3_REGION", value_name = "REGION", default_value = "us-east-1")]
     pub s3_region: String,
+    /// The access key of the S3 bucket [default: the credentials of the machine that this runs on]
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", value_name = "ID", requires = "s3_secret_access_key",
+          value_parser = NonEmptyStringValueParser::new())]
+    pub s3_access_key_id: Option<String>,
+    /// The secret of the access key
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", value_name = "SECRET", hide_env_values = true)]
+    pub s3_secret_access_key: Option<Secret>,
+    /// The session token of temporary credentials
+    #[arg(long, env = "AWS_SESSION_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub s3_session_token: Option<Secret>,
 }
 
 impl StoreSettings {
@@ -41,6 +53,11 @@ impl StoreSettings {
     /// The address of Cloud Storage's gRPC API, where it is not Google's own.
     pub fn gcs_control_address(&self) -> Option<String> {
         address(self.gcs_control_endpoint.as_ref()).or_else(|| self.emulator_address())
+    }
+
+    /// The address of the S3-compatible service, where it is not Amazon's.
+    pub fn s3_address(&self) -> Option<String> {
+        address(self.s3_endpoint.as_ref())
     }
 
     fn emulator_address(&self) -> Option<String> {

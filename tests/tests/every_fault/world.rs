@@ -175,6 +175,7 @@ impl World {
             store: store.clone(),
             chain_database: Arc::new(Faulty::new(Arc::new(StatedDatabase), &self.plan)),
             claims: ClaimMount::ByName(self.folder.path().join("claims")),
+            exporter: None,
         }));
         let host: Arc<dyn SiteHost> = Arc::new(Faulty::new(self.host.clone(), &self.plan));
         let publisher: Arc<dyn Worker> = Arc::new(Publisher::new(polkashots_publisher::Deps {

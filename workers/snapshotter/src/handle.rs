@@ -15,12 +15,13 @@ use polkashots_shared::ports::object_store::{ObjectStore, StoreError};
 use polkashots_shared::target::{Format, Target};
 use polkashots_shared::worker::{HandleError, Outcome, Worker};
 
+use crate::blocks::{BlocksError, Exporter};
 use crate::claim::ClaimMount;
 use crate::error::ArchiveError;
 use crate::snapshot;
 
 /// The worker's name in events, logs and failure records.
-const NAME: &str = "snapshotter";
+pub(crate) const NAME: &str = "snapshotter";
 
 /// Everything that the handler acts through.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Deps {
     pub chain_database: Arc<dyn ChainDatabase>,
     /// Where restore claims are mounted.
     pub claims: ClaimMount,
+    /// Exports blocks, for targets with that format; none where no node is at hand.
+    pub exporter: Option<Exporter>,
 }
 
 /// The worker for the shared loop.
@@ -78,12 +81,12 @@ async fn upload(ready: &VolumeSnapshotReady, deps: &Deps) -> Result<(), Snapshot
         return Ok(());
     }
     refuse_failed(store, ready).await?;
-    refuse_unsupported(target)?;
+    refuse_unsupported(target, deps)?;
     let location = deps.claims.locate(ready, target)?;
     let identity = deps.chain_database.identity(&location).await?;
     check_identity(&identity, &location, target)?;
     let source = snapshot::Source { target, version: ready.version, taken_at: ready.taken_at, location, identity };
-    let manifest = snapshot::upload_artifacts(&source, store).await?;
+    let manifest = snapshot::upload_artifacts(&source, deps.exporter.as_ref(), store).await?;
     // The engine may have given the snapshot up meanwhile: its claim is then gone, and so must be the wish to publish it.
     refuse_failed(store, ready).await?;
     snapshot::commit(&manifest, store).await
@@ -107,8 +110,11 @@ async fn refuse_failed(store: &dyn ObjectStore, ready: &VolumeSnapshotReady) -> 
     Err(SnapshotError::FailedBefore { version: ready.version, reason })
 }
 
-fn refuse_unsupported(target: &Target) -> Result<(), SnapshotError> {
-    match target.formats.iter().find(|format| **format != Format::TarZst) {
+fn refuse_unsupported(target: &Target, deps: &Deps) -> Result<(), SnapshotError> {
+    if target.formats.contains(&Format::BlocksZst) && deps.exporter.is_none() {
+        return Err(SnapshotError::NoNode { target: target.id.clone() });
+    }
+    match target.formats.iter().find(|format| !matches!(format, Format::TarZst | Format::BlocksZst)) {
         None => Ok(()),
         Some(format) => Err(SnapshotError::Format { target: target.id.clone(), format: format_name(*format) }),
     }
@@ -192,12 +198,31 @@ pub enum SnapshotError {
         reason: String,
     },
     /// A format is asked for that this program does not make.
-    #[error("target {target}: format {format:?} is not made by this version: set formats = [\"tar.zst\"]")]
+    #[error(
+        "target {target}: format {format:?} is not made by this version: set formats to tar.zst and, with a node, blocks.zst"
+    )]
     Format {
         /// The target.
         target: TargetId,
         /// The format.
         format: String,
+    },
+    /// Blocks are asked for, and there is no node to export them.
+    #[error(
+        "target {target}: format \"blocks.zst\" needs the chain's own node: name it with --node-binary or \
+         POLKASHOTS_NODE_BINARY, or leave the format out"
+    )]
+    NoNode {
+        /// The target.
+        target: TargetId,
+    },
+    /// The blocks could not be exported.
+    #[error("{artifact}: {source}")]
+    Blocks {
+        /// The artifact's key.
+        artifact: String,
+        /// Why.
+        source: BlocksError,
     },
     /// The database has no readable identity.
     #[error(transparent)]
@@ -263,6 +288,7 @@ impl SnapshotError {
             Self::NoClaim { .. } => true,
             Self::Identity(ChainDatabaseError::Io { source, .. }) => !is_permission_denied(source.as_ref()),
             Self::Archive { source, .. } => source.is_transient(),
+            Self::Blocks { source, .. } => source.is_transient(),
             Self::Store(error) => error.is_transient(),
             _ => false,
         }

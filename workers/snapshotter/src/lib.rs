@@ -6,6 +6,7 @@
 //! manifest last; [`handle`] decides whether there is anything to do.
 
 pub mod binary;
+pub mod blocks;
 mod claim;
 pub mod compress;
 pub mod error;

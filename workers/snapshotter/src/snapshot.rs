@@ -12,6 +12,7 @@ use polkashots_shared::ports::object_store::{Expected, Headers, ObjectStore};
 use polkashots_shared::target::{Format, Target};
 use tracing::info;
 
+use crate::blocks::{Exported, Exporter};
 use crate::error::ArchiveError;
 use crate::handle::SnapshotError;
 use crate::index::{frames_index, to_stored_bytes};
@@ -22,6 +23,7 @@ use crate::store::{finish_once, put_once};
 use crate::walk::Tree;
 
 const ARCHIVE_SUFFIX: &str = ".tar.zst";
+const BLOCKS_SUFFIX: &str = ".blocks.zst";
 const ZSTD: &str = "application/zstd";
 /// Filesystems allocate in units of this size, in bytes.
 const DISK_BLOCK: u64 = 4096;
@@ -57,12 +59,19 @@ impl Source<'_> {
 }
 
 /// Uploads everything but the manifest, which it returns.
-pub async fn upload_artifacts(source: &Source<'_>, store: &dyn ObjectStore) -> Result<Manifest, SnapshotError> {
+pub async fn upload_artifacts(
+    source: &Source<'_>,
+    exporter: Option<&Exporter>,
+    store: &dyn ObjectStore,
+) -> Result<Manifest, SnapshotError> {
     let settings = Settings::new(&source.target.compression).map_err(source.archive_error())?;
     let (tree, layout) = plan(source, settings).await?;
     let archived = upload_archive(source, settings, tree, &layout, store).await?;
     let (artifact, index_bytes) = upload_index(source, &layout, archived, store).await?;
-    let manifest = manifest(source, &layout, artifact, index_bytes);
+    let mut manifest = manifest(source, &layout, artifact, index_bytes);
+    if let Some(exporter) = exporter.filter(|_| source.target.formats.contains(&Format::BlocksZst)) {
+        manifest.artifacts.push(upload_blocks(source, exporter, store).await?);
+    }
     upload_sums(source, &manifest, store).await?;
     Ok(manifest)
 }
@@ -114,6 +123,30 @@ async fn upload_archive(
     finish_once(store, upload, &key, expected).await?;
     info!(key, size_bytes = archived.size, uncompressed_bytes = archived.uncompressed_size, "artifact stored");
     Ok(archived)
+}
+
+/// Exports the blocks, once the archive is made: a node's work must not be lost to an archive that fails.
+async fn upload_blocks(
+    source: &Source<'_>,
+    exporter: &Exporter,
+    store: &dyn ObjectStore,
+) -> Result<Artifact, SnapshotError> {
+    let key = source.key(BLOCKS_SUFFIX);
+    let mut upload = store.upload(&key, &Headers::immutable(ZSTD)).await?;
+    let exported = exporter.export(source.target, (&source.location, &source.identity), upload.as_mut()).await;
+    let Exported { size, sha256, uncompressed_size } = match exported {
+        Ok(exported) => exported,
+        Err(error) => {
+            // As for the archive: the sweep removes what cannot be removed now.
+            let _ = upload.abort().await;
+            return Err(SnapshotError::Blocks { artifact: key, source: error });
+        }
+    };
+    finish_once(store, upload, &key, Expected { size, sha256 }).await?;
+    info!(key, size_bytes = size, uncompressed_bytes = uncompressed_size, "artifact stored");
+    let file = names::file_of_key(&key).to_owned();
+    let url = file.clone();
+    Ok(Artifact { format: Format::BlocksZst, file, url, size, sha256, uncompressed_size, frames: None })
 }
 
 /// Returns the artifact and the bytes of its frames index before compression.

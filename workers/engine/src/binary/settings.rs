@@ -37,10 +37,10 @@ pub struct VolumeSettings {
     /// The claim of the node's volume; {target} stands for the target's id
     #[arg(long, env = "POLKASHOTS_SOURCE_CLAIM", value_name = "NAME", default_value = "chain-data-node-0")]
     pub source_claim: NamePattern,
-    /// The VolumeSnapshotClass [default: the cluster's default class]
+    /// The VolumeSnapshotClass [default: the default one of the volume's driver]
     #[arg(long, env = "POLKASHOTS_SNAPSHOT_CLASS", value_name = "CLASS", value_parser = NonEmptyStringValueParser::new())]
     pub snapshot_class: Option<String>,
-    /// The StorageClass of restore claims [default: the cluster's default class]
+    /// The StorageClass of restore claims [default: that of the node's claim]
     #[arg(long, env = "POLKASHOTS_STORAGE_CLASS", value_name = "CLASS", value_parser = NonEmptyStringValueParser::new())]
     pub storage_class: Option<String>,
     /// How long a volume snapshot may take to become ready

@@ -112,6 +112,7 @@ impl Host {
             store: Arc::new(self.store.clone()),
             chain_database: Arc::new(GivenIdentity(self.identity.clone())),
             claims: ClaimMount::ByName(self.claims()),
+            exporter: None,
         }
     }
 
