@@ -23,7 +23,9 @@ pub fn classify(operation: &'static str, key: &str, error: Error) -> StoreError 
 
 /// Sorts an error of a call that only a missing bucket lets end with "not found".
 pub fn classify_bucket(operation: &'static str, key: &str, bucket: &str, error: Error) -> StoreError {
-    if !matches!(error, Error::NotFound { .. }) {
+    // A listing's errors come without a kind, only with the service's own words.
+    let is_missing = matches!(error, Error::NotFound { .. }) || error.to_string().contains("NoSuchBucket");
+    if !is_missing {
         return classify(operation, key, error);
     }
     let source = format!("bucket not found: {bucket}").into();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 
 /// The most objects that one request composes.
 const MAX_COMPOSED: usize = 32;
@@ -135,7 +135,7 @@ impl Bucket {
             content_type: new.content_type,
             cache_control: new.cache_control,
             metadata: new.metadata,
-            created: Utc::now(),
+            created: Utc::now().trunc_subsecs(6),
             pieces,
         };
         Ok(self.objects.entry(new.name).insert_entry(object).into_mut())

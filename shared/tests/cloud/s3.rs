@@ -1,5 +1,4 @@
 //! Holds the S3 adapter to the contract of the port, on moto's server.
-#![cfg(feature = "test-servers")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! Holds the Pub/Sub adapter to the contract of the port, on Google's own emulator.
-#![cfg(feature = "test-servers")]
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,0 +1,6 @@
+//! Holds the adapters of the cloud to the contracts of their ports; one binary, because linking Google's clients is slow.
+#![cfg(feature = "test-servers")]
+
+mod gcs;
+mod pubsub;
+mod s3;
