@@ -8,7 +8,7 @@ use crate::site::RenderedSite;
 /// Serves one whole site at a time.
 ///
 /// Contract, held by `testkit::site_host_contract` on every adapter: a visitor sees the site of before a deploy or the one
-/// of after it, never a mixture; a deploy that failed or was killed leaves the old one. Both calls may be repeated; after
+/// of after it, never a mixture (only a bucket cannot swap at once, and says so); a deploy that failed or was killed leaves the old one. Both calls may be repeated; after
 /// an error it is unknown whether the deploy took effect, and `current` tells. Nobody retries inside an adapter beyond
 /// what its client library does: the event comes again.
 #[async_trait]

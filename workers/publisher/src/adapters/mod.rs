@@ -1,3 +1,5 @@
 //! Adapters of the publisher's own port.
 
+pub mod bucket_host;
+mod content_type;
 pub mod directory_host;

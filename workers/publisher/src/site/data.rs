@@ -8,7 +8,8 @@ use polkashots_shared::target::{Explorer, Format};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{SiteInput, SiteSettings, SiteSnapshot, SiteTarget};
+use super::chart::{self, Sample};
+use super::{SiteInput, SiteSettings, SiteSnapshot, SiteTarget, chains, freshness};
 
 /// `_data/host.json`: what is true of the whole site.
 pub fn host(settings: &SiteSettings, input: &SiteInput) -> Value {
@@ -36,10 +37,36 @@ pub fn target_by_id(settings: &SiteSettings, input: &SiteInput) -> Value {
     Value::Object(input.targets.iter().map(by_id).collect())
 }
 
+/// `_data/chains.json`: every chain with its targets, in the targets' order.
+pub fn chains(settings: &SiteSettings, input: &SiteInput) -> Value {
+    let chains = chains::of(input);
+    let of_chain = |(slug, targets): (&String, &Vec<&SiteTarget>)| {
+        json!({
+            "slug": slug,
+            "path": chains::path(settings, slug),
+            "name": targets[0].target.chain.name,
+            "id": targets[0].target.chain.id,
+            "genesis_hash": targets[0].target.chain.genesis_hash,
+            "target_ids": targets.iter().map(|target| &target.target.id).collect::<Vec<_>>(),
+        })
+    };
+    chains.iter().map(of_chain).collect()
+}
+
 fn of_target(settings: &SiteSettings, site_target: &SiteTarget) -> Value {
     let SiteTarget { target, snapshots, failures } = site_target;
+    let newest = snapshots.first().map(|snapshot| snapshot.manifest.version.time());
+    let due = newest.and_then(|newest| freshness::next_due(target, newest));
+    let failed_since = failures.iter().find(|failure| Some(failure.version.time()) > newest);
+    let history: Vec<Sample> = snapshots.iter().rev().filter_map(of_history).collect();
     let snapshots: Vec<Value> = snapshots.iter().map(|s| of_snapshot(settings, s, &target.explorers)).collect();
     json!({
+        "chain_path": chains::path(settings, &chains::slug(&target.chain)),
+        "due": due.map_or_else(String::new, |due| machine_time(due.at)),
+        "due_text": due.map_or_else(String::new, |due| human_time(due.at)),
+        "late_after": due.map_or_else(String::new, |due| machine_time(due.late_after)),
+        "failed_since": failed_since.map(of_failure),
+        "chart": chart::of(&history),
         "id": target.id,
         "path": format!("{}/targets/{}/", settings.base_path(), target.id),
         "permalink": target.permalink,
@@ -58,10 +85,21 @@ fn of_target(settings: &SiteSettings, site_target: &SiteTarget) -> Value {
     })
 }
 
+fn of_history(snapshot: &SiteSnapshot) -> Option<Sample> {
+    let archive = archive(&snapshot.manifest)?;
+    let time = snapshot.manifest.version.time();
+    Some(Sample { time, download: archive.size, extracted: archive.uncompressed_size })
+}
+
+/// The artifact that most people want.
+fn archive(manifest: &Manifest) -> Option<&Artifact> {
+    manifest.artifact(Format::TarZst).or(manifest.artifacts.first())
+}
+
 fn of_snapshot(settings: &SiteSettings, snapshot: &SiteSnapshot, explorers: &[Explorer]) -> Value {
     let manifest = &snapshot.manifest;
     let (target, version) = (&manifest.target, manifest.version);
-    let archive = manifest.artifact(Format::TarZst).or(manifest.artifacts.first());
+    let archive = archive(manifest);
     let sums = names::sums_key(target, version);
     json!({
         "target": target,
@@ -80,6 +118,8 @@ fn of_snapshot(settings: &SiteSettings, snapshot: &SiteSnapshot, explorers: &[Ex
         "disk_required": size(manifest.disk_required),
         "size": archive.map_or_else(String::new, |archive| size(archive.size)),
         "uncompressed_size": archive.map_or_else(String::new, |archive| size(archive.uncompressed_size)),
+        "has_lz4": manifest.artifact(Format::TarLz4).is_some(),
+        "has_tree": manifest.artifact(Format::Tree).is_some(),
         "archive": archive.map(|archive| of_artifact(settings, manifest, archive)),
         "artifacts": manifest.artifacts.iter().map(|a| of_artifact(settings, manifest, a)).collect::<Vec<_>>(),
         "manifest_url": settings.url_of(&names::manifest_key(target, version)),
@@ -103,7 +143,7 @@ fn of_artifact(settings: &SiteSettings, manifest: &Manifest, artifact: &Artifact
         "format": artifact.format,
         "url": file_url(settings, manifest, &artifact.url, &artifact.file),
         "size": size(artifact.size),
-        "size_bytes": grouped(artifact.size),
+        "size_bytes": artifact.size.to_string(),
         "uncompressed_size": size(artifact.uncompressed_size),
         "sha256": artifact.sha256,
     })
@@ -152,7 +192,7 @@ fn human_time(time: DateTime<Utc>) -> String {
 }
 
 /// `1234567` as `1 234 567`, with no-break spaces.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 2);
     for (position, digit) in digits.chars().enumerate() {

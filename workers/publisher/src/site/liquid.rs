@@ -19,17 +19,36 @@ pub fn render(source: &Source) -> Result<BTreeMap<String, Bytes>, SiteError> {
     let parser = parser(source)?;
     let layouts = layouts(source, &parser)?;
     let site = site_value(source)?;
+    let sources: Vec<(&String, &Bytes)> =
+        source.files.iter().filter(|(path, _)| !path.split('/').any(|part| part.starts_with('_'))).collect();
+    let render_one = |path: &String, bytes: &Bytes| match Page::parse(path, bytes, &parser)? {
+        Some(page) => Ok((page.output_path(), Bytes::from(page.render(source, &layouts, &site)?))),
+        None => Ok((path.clone(), bytes.clone())),
+    };
     let mut files = BTreeMap::new();
-    for (path, bytes) in source.files.iter().filter(|(path, _)| !path.split('/').any(|part| part.starts_with('_'))) {
-        let (output, content) = match Page::parse(path, bytes, &parser)? {
-            Some(page) => (page.output_path(), Bytes::from(page.render(source, &layouts, &site)?)),
-            None => (path.clone(), bytes.clone()),
-        };
+    for (rendered, (path, _)) in
+        in_parallel(&sources, |(path, bytes)| render_one(path, bytes)).into_iter().zip(&sources)
+    {
+        let (output, content) = rendered?;
         if files.insert(output.clone(), content).is_some() {
-            return Err(SiteError::Taken { path: output, first: "another page".into(), second: path.clone() });
+            return Err(SiteError::Taken { path: output, first: "another page".into(), second: (*path).clone() });
         }
     }
     Ok(files)
+}
+
+/// Does `work` on all items, on every core; the results are in the items' order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(threads).max(1);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let chunks = items.chunks(share);
+        let running: Vec<_> =
+            chunks.map(|chunk| scope.spawn(move || chunk.iter().map(work).collect::<Vec<R>>())).collect();
+        let finished = running.into_iter().map(std::thread::ScopedJoinHandle::join);
+        finished.flat_map(|results| results.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 fn site_value(source: &Source) -> Result<Value, SiteError> {

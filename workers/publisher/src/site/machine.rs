@@ -9,7 +9,7 @@ use polkashots_shared::names::{self, INDEX_KEY, INDEX_SIGNATURE_KEY};
 use polkashots_shared::target::Format;
 use serde::Serialize;
 
-use super::{Redirect, RenderedSite, SiteError, SiteInput, SiteSettings, SiteSnapshot, SiteTarget, data};
+use super::{Redirect, RenderedSite, SiteError, SiteInput, SiteSettings, SiteSnapshot, SiteTarget, badge, data};
 
 /// Adds the files and redirects that do not come from templates.
 pub fn add(site: &mut RenderedSite, settings: &SiteSettings, input: &SiteInput) -> Result<(), SiteError> {
@@ -20,6 +20,7 @@ pub fn add(site: &mut RenderedSite, settings: &SiteSettings, input: &SiteInput) 
     ];
     files.extend(schemas());
     files.extend(input.targets.iter().filter_map(|target| latest(settings, target)));
+    files.extend(input.targets.iter().flat_map(badge::of));
     for (path, bytes) in files {
         if site.files.insert(path.clone(), bytes).is_some() {
             return Err(SiteError::Taken { path, first: "the site's source".into(), second: "the publisher".into() });
@@ -58,6 +59,7 @@ fn permalinks(settings: &SiteSettings, target: &SiteTarget, newest: &SiteSnapsho
     links.push((from(".manifest.json.minisig"), signature.clone()));
     links.push((from(".minisig"), signature));
     links.push((from(".sha256sums"), settings.url_of(&sums)));
+    links.push((from(".sha256"), settings.url_of(&sums)));
     links.push((from(".sha256sums.minisig"), settings.url_of(&(sums + names::SIGNATURE_SUFFIX))));
     links.into_iter().map(|(from, to)| Redirect { from, to, status: 302 }).collect()
 }

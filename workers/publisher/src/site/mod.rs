@@ -3,7 +3,11 @@
 //! The same source and data can be given to the real `jekyll build` (see [`Source::write_to`]). Nothing in a page depends
 //! on when it was rendered: ages are left to the reader, times are printed as they are.
 
+mod badge;
+mod chains;
+mod chart;
 mod data;
+mod freshness;
 mod input;
 mod liquid;
 mod machine;

@@ -69,14 +69,20 @@ impl RenderedSite {
     }
 }
 
+/// No script but the site's own files, no frame, no form, and nothing from another host.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The rules in their order: a later one wins.
 fn headers(settings: &SiteSettings) -> Vec<HeaderRule> {
     let rule = |source: &str, headers: &[(&str, &str)]| HeaderRule {
         source: source.into(),
         headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
     };
-    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let mut everywhere = vec![
-        ("Content-Security-Policy", policy),
+        ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
         ("X-Content-Type-Options", "nosniff"),
         ("Referrer-Policy", "no-referrer"),
         ("Cache-Control", "no-cache"),
@@ -84,5 +90,15 @@ fn headers(settings: &SiteSettings) -> Vec<HeaderRule> {
     if settings.base_url.scheme() == "https" {
         everywhere.push(("Strict-Transport-Security", "max-age=31536000"));
     }
-    vec![rule("**", &everywhere)]
+    let plain = [("Content-Type", "text/plain; charset=utf-8")];
+    vec![
+        rule("**", &everywhere),
+        // Their addresses carry a version.
+        rule("/assets/**", &[("Cache-Control", "public, max-age=31536000, immutable")]),
+        // Dashboards of other sites may read them.
+        rule("**/*.json", &[("Access-Control-Allow-Origin", "*")]),
+        rule("**/*.minisig", &plain),
+        rule("**/*.pub", &plain),
+        rule("/feed.xml", &[("Content-Type", "application/atom+xml; charset=utf-8")]),
+    ]
 }

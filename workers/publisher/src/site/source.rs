@@ -5,9 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use serde_json::Value;
+use polkashots_shared::ids::Sha256;
+use serde_json::{Value, json};
+use sha2::Digest;
 
-use super::{SiteError, SiteInput, SiteSettings, data};
+use super::{SiteError, SiteInput, SiteSettings, chains, data};
 
 /// Files of a Jekyll source by path, with the data for the templates.
 #[derive(Debug, Clone, Default)]
@@ -38,15 +40,18 @@ impl Source {
         let files = built_in![
             "404.html",
             "_config.yml",
+            "_includes/card.html",
+            "_includes/chart.html",
             "_includes/command.html",
             "_includes/fact.html",
             "_includes/history.html",
+            "_layouts/chain.html",
             "_layouts/default.html",
             "_layouts/page.html",
             "_layouts/target.html",
             "about.html",
-            "assets/copy.js",
             "assets/icon.svg",
+            "assets/site.js",
             "assets/style.css",
             "feed.xml",
             "index.html",
@@ -85,11 +90,20 @@ impl Source {
         Ok(())
     }
 
-    /// Adds the data, and one page per target: plain Jekyll makes no pages from data.
+    /// Adds the data, and one page per target and chain: plain Jekyll makes no pages from data.
     pub fn with_data(mut self, settings: &SiteSettings, input: &SiteInput) -> Self {
         self.data.insert("host".into(), data::host(settings, input));
+        self.data.insert("assets".into(), json!({ "version": self.assets_version() }));
+        self.data.insert("chains".into(), data::chains(settings, input));
         self.data.insert("targets".into(), data::targets(settings, input));
         self.data.insert("target_by_id".into(), data::target_by_id(settings, input));
+        for (slug, targets) in chains::of(input) {
+            let title = chains::plain(&targets[0].target.chain.name);
+            let stub = format!(
+                "---\nlayout: chain\ntitle: \"{title}\"\ndescription: \"Snapshots of {title}, ready to start a node on\"\nchain: \"{slug}\"\npermalink: /chains/{slug}/\n---\n"
+            );
+            self.files.insert(format!("chains/{slug}.html"), stub.into());
+        }
         for target in &input.targets {
             let id = &target.target.id;
             let description = format!("Snapshots of {id}: height, hash, checksums, signature and restore commands");
@@ -99,6 +113,16 @@ impl Source {
             self.files.insert(format!("targets/{id}.html"), stub.into());
         }
         self
+    }
+
+    /// Changes when any asset does, so that addresses with it may be kept for ever.
+    fn assets_version(&self) -> String {
+        let mut hasher = sha2::Sha256::new();
+        for (path, bytes) in self.files.iter().filter(|(path, _)| path.starts_with("assets/")) {
+            hasher.update(format!("{} {path}\n", bytes.len()));
+            hasher.update(bytes);
+        }
+        Sha256(hasher.finalize().into()).to_string()[..12].to_owned()
     }
 
     /// Writes everything into a folder that `jekyll build` can be run on.

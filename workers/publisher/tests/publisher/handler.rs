@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::common::{DOT, KSM, World, key, uploaded, version};
 use polkashots_publisher::adapters::directory_host::DirectoryHost;
 use polkashots_publisher::index::{SignedIndex, StoredIndex, Swap};
-use polkashots_publisher::testkit::{MemoryHost, publish_fake_snapshot, site_host_contract};
+use polkashots_publisher::testkit::publish_fake_snapshot;
 use polkashots_publisher::{SiteHost, handle, refresh};
 use polkashots_shared::event::Payload;
 use polkashots_shared::index::Index;
@@ -211,18 +211,6 @@ fn assert_signed(world: &World) {
             minisign::verify(&public, &manifest, &String::from_utf8_lossy(&signature)).expect("it verifies");
         }
     }
-}
-
-#[tokio::test]
-async fn every_host_keeps_the_contract() -> anyhow::Result<()> {
-    site_host_contract(&MemoryHost::default()).await;
-    let folder = tempfile::tempdir()?;
-    let host = DirectoryHost::open(&folder.path().join("site"))?;
-    site_host_contract(&host).await;
-    assert_eq!(std::fs::read_to_string(folder.path().join("site/index.html"))?, "first");
-    let sites = std::fs::read_dir(folder.path().join(".site.sites"))?.count();
-    assert_eq!(sites, 2, "the current site and one older");
-    Ok(())
 }
 
 #[tokio::test]

@@ -2,5 +2,6 @@
 
 mod common;
 mod handler;
+mod hosts;
 mod retention;
 mod site;

@@ -41,10 +41,22 @@ async fn index_and_pages_are_as_promised() -> anyhow::Result<()> {
     assert_golden("index.json", &site.files["index.json"])?;
     assert_golden("target.html", &site.files[&format!("targets/{DOT}/index.html")])?;
     assert_golden("feed.xml", &site.files["feed.xml"])?;
-    for page in ["index.html", "verify/index.html", "restore/index.html", "about/index.html", "404.html"] {
+    for page in [
+        "index.html",
+        "chains/polkadot/index.html",
+        "verify/index.html",
+        "restore/index.html",
+        "about/index.html",
+        "404.html",
+    ] {
         assert!(site.files[page].starts_with(b"<!doctype html>"), "{page}");
     }
     assert!(site.files["index.html"].len() < 100 * 1024);
+    let badge: serde_json::Value = serde_json::from_slice(&site.files[&format!("targets/{DOT}/badge.json")])?;
+    assert_eq!(badge["message"], "1\u{a0}234\u{a0}567");
+    assert_eq!((&badge["schemaVersion"], &badge["label"]), (&1.into(), &"polkadot paritydb".into()));
+    let robots = String::from_utf8_lossy(&site.files["robots.txt"]);
+    assert!(robots.contains("Sitemap: https://snapshots.example/sitemap.xml"), "{robots}");
     Ok(())
 }
 
@@ -54,7 +66,7 @@ async fn hostile_words_are_escaped_everywhere() -> anyhow::Result<()> {
     let mut input = input(&world().await?).await?;
     for target in &mut input.targets {
         target.target.pruning = HOSTILE.into();
-        target.target.chain.name = HOSTILE.into();
+        target.target.chain.name = format!("{HOSTILE}{}", "long".repeat(200));
         target.target.schedule = Some(HOSTILE.into());
         for SiteSnapshot { manifest, signature, .. } in &mut target.snapshots {
             *signature = HOSTILE.into();
@@ -66,7 +78,9 @@ async fn hostile_words_are_escaped_everywhere() -> anyhow::Result<()> {
         }
     }
     let site = render_now(&site_settings(), &input)?;
-    for (path, bytes) in site.files.iter().filter(|(path, _)| path.ends_with("html") || path.ends_with("xml")) {
+    let markup = |path: &str| ["html", "xml", "svg"].iter().any(|ending| path.ends_with(ending));
+    assert!(site.files.keys().any(|path| path.starts_with("chains/script-alert")), "{:?}", site.files.keys());
+    for (path, bytes) in site.files.iter().filter(|(path, _)| markup(path)) {
         let text = String::from_utf8_lossy(bytes);
         assert!(!text.contains("<script>"), "{path} has the markup");
         assert!(!text.contains("javascript:"), "{path} has the address");
@@ -132,6 +146,30 @@ async fn jekyll_builds_the_same_pages() -> anyhow::Result<()> {
         let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ");
         let own = ours.get(path).unwrap_or_else(|| panic!("{path} is jekyll's alone"));
         assert_eq!(words(own), words(content), "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn headers_are_strict_and_only_versioned_addresses_are_kept() -> anyhow::Result<()> {
+    let site = render_now(&site_settings(), &input(&world().await?).await?)?;
+    let everywhere = &site.headers[0];
+    assert_eq!(everywhere.source, "**");
+    let policy = &everywhere.headers["Content-Security-Policy"];
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    for (name, value) in [
+        ("Cache-Control", "no-cache"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Strict-Transport-Security", "max-age=31536000"),
+        ("X-Content-Type-Options", "nosniff"),
+    ] {
+        assert_eq!(everywhere.headers[name], value);
+    }
+    for (path, bytes) in site.files.iter().filter(|(path, _)| path.ends_with(".html")) {
+        let page = String::from_utf8_lossy(bytes);
+        assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"), "{path}: inline");
+        assert_eq!(page.matches("<script").count(), 1, "{path}");
+        assert!(page.contains("/assets/site.js?v=") && page.contains("/assets/style.css?v="), "{path}");
     }
     Ok(())
 }
