@@ -107,9 +107,46 @@ def filters(found):
             yield f"{resource['address']}: filter is {resource['values'].get('filter')!r}, expected {expected!r}"
 
 
+# The API that a kind of resource is made through, by the beginning of its name; the longest that fits counts.
+APIS = {
+    "google_artifact_registry_": "artifactregistry",
+    "google_billing_budget": "billingbudgets",
+    "google_cloud_scheduler_": "cloudscheduler",
+    "google_cloudbuild": "cloudbuild",
+    "google_compute_": "compute",
+    "google_container_": "container",
+    "google_firebase_": "firebase",
+    "google_firebase_hosting_": "firebasehosting",
+    "google_logging_": "logging",
+    "google_monitoring_": "monitoring",
+    "google_project": "cloudresourcemanager",
+    "google_project_service": "serviceusage",
+    "google_pubsub_": "pubsub",
+    "google_secret_manager_": "secretmanager",
+    "google_service_account": "iam",
+    "google_storage_": "storage",
+}
+
+
+def apis(found):
+    """Resources whose API nobody switches on."""
+    on = {resource["values"]["service"] for resource in found if resource["type"] == "google_project_service"}
+    for kind in sorted({resource["type"] for resource in found if resource["type"].startswith("google_")}):
+        fits = [prefix for prefix in APIS if kind.startswith(prefix)]
+        if not fits:
+            yield f"{kind}: no API is known for it; add it to APIS in {__file__}"
+        elif f"{APIS[max(fits, key=len)]}.googleapis.com" not in on:
+            yield f"{kind}: {APIS[max(fits, key=len)]}.googleapis.com is not switched on; add it to modules/project"
+
+
 def check_plan(path):
     with open(path, encoding="utf-8") as file:
-        found = list(resources(json.load(file)["planned_values"]["root_module"]))
+        plan = json.load(file)
+    yield from check_planned(plan)
+
+
+def check_planned(plan):
+    found = list(resources(plan["planned_values"]["root_module"]))
     for resource in found:
         reason = stays(resource)
         if reason:
@@ -117,6 +154,7 @@ def check_plan(path):
         yield from (f"{resource['address']}: {leak}" for leak in leaks(resource))
     yield from principals(found)
     yield from filters(found)
+    yield from apis(found)
 
 
 def check_gcloud(log, plan):

@@ -84,9 +84,19 @@ resource "terraform_data" "first_build" {
   ]
 }
 
+# Google makes the agent when it is first needed; a grant to one that is not there yet is refused.
+resource "google_project_service_identity" "agent" {
+  provider = google-beta
+  count    = var.repository == null ? 0 : 1
+
+  project = var.project_id
+  service = "cloudbuild.googleapis.com"
+}
+
 # Cloud Build's agent opens the connection, so it is the one that reads the token.
 resource "google_secret_manager_secret_iam_member" "connection" {
-  count = var.repository == null ? 0 : 1
+  count      = var.repository == null ? 0 : 1
+  depends_on = [google_project_service_identity.agent]
 
   secret_id = join("/", slice(split("/", var.repository.token_secret_version), 0, 4))
   role      = "roles/secretmanager.secretAccessor"

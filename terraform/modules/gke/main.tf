@@ -60,8 +60,9 @@ resource "google_container_cluster" "autopilot" {
 
   maintenance_policy {
     recurring_window {
-      # Four hours on weekend mornings (UTC): an upgrade restarts nodes, and a run that it cuts starts over.
-      start_time = "2026-01-03T08:00:00Z"
+      # Weekend mornings (UTC): an upgrade restarts nodes, and a run that it cuts starts over. GKE wants at least 48 hours
+      # of such time in any 32 days, which hold eight weekend days: seven hours each are enough, four would be refused.
+      start_time = "2026-01-03T05:00:00Z"
       end_time   = "2026-01-03T12:00:00Z"
       recurrence = "FREQ=WEEKLY;BYDAY=SA,SU"
     }
@@ -147,7 +148,7 @@ resource "google_container_cluster" "standard" {
 
   maintenance_policy {
     recurring_window {
-      start_time = "2026-01-03T08:00:00Z"
+      start_time = "2026-01-03T05:00:00Z"
       end_time   = "2026-01-03T12:00:00Z"
       recurrence = "FREQ=WEEKLY;BYDAY=SA,SU"
     }

@@ -54,6 +54,13 @@ locals {
   service_agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
+# Google makes the agent when it is first needed; a grant to one that is not there yet is refused.
+resource "google_project_service_identity" "agent" {
+  provider = google-beta
+  project  = var.project_id
+  service  = "pubsub.googleapis.com"
+}
+
 resource "google_pubsub_topic" "this" {
   for_each = toset(local.topics)
 
@@ -120,13 +127,16 @@ resource "google_pubsub_subscription" "dead_letters" {
 }
 
 resource "google_pubsub_topic_iam_member" "agent_publishes" {
+  depends_on = [google_project_service_identity.agent]
+
   topic  = google_pubsub_topic.dead_letters.id
   role   = "roles/pubsub.publisher"
   member = local.service_agent
 }
 
 resource "google_pubsub_subscription_iam_member" "agent_acknowledges" {
-  for_each = google_pubsub_subscription.this
+  for_each   = google_pubsub_subscription.this
+  depends_on = [google_project_service_identity.agent]
 
   subscription = each.value.name
   role         = "roles/pubsub.subscriber"
