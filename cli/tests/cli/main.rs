@@ -3,5 +3,6 @@
 mod bad_input;
 mod config;
 mod cycle;
+mod killed;
 mod support;
 mod web;
