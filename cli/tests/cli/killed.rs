@@ -114,8 +114,16 @@ fn sweep_removes_what_kills_left(host: &Host, bucket: &mut Bucket) -> Result<()>
     bucket.check_settled(host)?;
     let left = parts(host)?;
     ensure!(left.is_empty(), "the sweep left {left:?}");
-    let volumes: Vec<_> = std::fs::read_dir(host.path("state/volumes/relay"))?.collect();
-    ensure!(volumes.is_empty(), "volume snapshots are left: {volumes:?}");
+    no_file_below(&host.path("state/volumes")).context("volume snapshots are left")?;
+    no_file_below(&host.path("state/claims")).context("claims are left")
+}
+
+fn no_file_below(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        ensure!(entry.file_type()?.is_dir(), "{}", entry.path().display());
+        no_file_below(&entry.path())?;
+    }
     Ok(())
 }
 
