@@ -7,8 +7,9 @@ usage: check_plan_test.py PLAN.json    (a plan without findings, of tests/four.t
 import copy
 import json
 import sys
+import tempfile
 
-from check_plan import check_planned, resources
+from check_plan import check_destroy, check_planned, resources
 
 
 def first(plan, kind, name=None):
@@ -58,6 +59,34 @@ BREAKAGES = [
     ("no API is known", lambda plan: added(plan, "google_unheard_of", {})),
 ]
 
+# In the order in which they may go.
+END = [
+    'module.workloads.helm_release.target["a"]',
+    "module.workloads.helm_release.publisher",
+    'module.workloads.kubernetes_namespace_v1.this["a"]',
+    "module.workloads.helm_release.cluster",
+    "module.keda.helm_release.keda",
+    "module.gke.google_container_node_pool.standard[0]",
+    "module.gke.google_container_cluster.standard[0]",
+    "module.network.google_compute_subnetwork.this",
+]
+
+
+def end_in_order(names):
+    """What check_destroy finds in a destroy that took these one after the other."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as log:
+        for name in names:
+            log.write(f"{name}: Destroying... [id=x]\n{name}: Destruction complete after 0s\n")
+        log.flush()
+        return list(check_destroy(log.name))
+
+
+def swapped(first, second):
+    names = list(END)
+    names[first], names[second] = names[second], names[first]
+    return names
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -70,5 +99,10 @@ if __name__ == "__main__":
         findings = list(check_planned(plan))
         if not any(expected in finding for finding in findings):
             missed.append(f"not found: {expected} (found: {findings})")
-    print("\n".join(missed) if missed else f"each of {len(BREAKAGES)} breakages is found")
+    if end_in_order(END):
+        missed.append(f"a good order of destroy is refused: {end_in_order(END)}")
+    for first_index, second_index in ((0, 4), (1, 4), (0, 2), (2, 6), (2, 3), (4, 5), (6, 7)):
+        if not end_in_order(swapped(first_index, second_index)):
+            missed.append(f"not found: {END[second_index]} goes before {END[first_index]}")
+    print("\n".join(missed) if missed else f"each of {len(BREAKAGES) + 7} breakages is found")
     sys.exit(1 if missed else 0)

@@ -163,9 +163,13 @@ resource "google_billing_budget" "this" {
     spend_basis       = "FORECASTED_SPEND"
   }
 
-  all_updates_rule {
-    monitoring_notification_channels = slice(local.channels, 0, min(5, length(local.channels)))
-    # The billing account's own administrators are told in any case: without any address nobody would be.
-    disable_default_iam_recipients = false
+  # Without addresses of ours Billing tells its own administrators, which is what leaving this out means.
+  dynamic "all_updates_rule" {
+    for_each = length(local.channels) > 0 ? [1] : []
+    content {
+      # Billing takes five at most.
+      monitoring_notification_channels = slice(local.channels, 0, min(5, length(local.channels)))
+      disable_default_iam_recipients   = false
+    }
   }
 }

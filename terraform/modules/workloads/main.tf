@@ -81,7 +81,7 @@ locals {
 # Storage and snapshot classes, priorities: of the cluster, so apart from the namespaces and gone after them.
 resource "helm_release" "cluster" {
   name      = "polkashots-cluster"
-  namespace = "kube-public"
+  namespace = "default"
   chart     = local.chart
   values    = [jsonencode({ objects = jsondecode(templatestring(local.cluster_template, local.escaped_publisher)) })]
 }
