@@ -4,5 +4,6 @@ mod bad_input;
 mod config;
 mod cycle;
 mod killed;
+mod stock_tools;
 mod support;
 mod web;
