@@ -3,3 +3,5 @@
 pub mod bucket_host;
 mod content_type;
 pub mod directory_host;
+#[cfg(feature = "cloud")]
+pub mod firebase;
