@@ -4,6 +4,9 @@
 //! message, given one, and closed at once, so that no second message is leased while the first is worked on; the client
 //! goes on extending the lease in the background until the message's handler is consumed; acknowledgements are sent in
 //! batches, so a call here returns only when the client has flushed them.
+//!
+//! Each stream has a connection of its own, because the emulator notices the end of a stream only by the end of its
+//! connection: it would go on sending messages to the streams that were closed, each lost until its lease ends.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
-use google_cloud_auth::credentials::{Credentials, anonymous};
+use google_cloud_auth::credentials::{self, Credentials, anonymous};
 use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber};
 use google_cloud_pubsub::error::AckError;
 use google_cloud_pubsub::model;
@@ -30,6 +33,8 @@ const MAX_LEASE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const REASON_ATTRIBUTE: &str = "polkashots-reason";
 /// The attribute of a dead letter that says which subscription gave it up; Pub/Sub's own name for it.
 pub const DEAD_LETTER_SOURCE_ATTRIBUTE: &str = "CloudPubSubDeadLetterSourceSubscription";
+/// The shortest pull: a stream that is closed sooner only takes messages away from others until their lease ends.
+const MIN_WAIT: Duration = Duration::from_millis(500);
 /// The longest value of an attribute that Pub/Sub takes is 1024 bytes.
 const MAX_REASON_BYTES: usize = 1000;
 
@@ -66,7 +71,7 @@ impl PubSubSettings {
 pub struct PubSub {
     settings: PubSubSettings,
     publishers: HashMap<Topic, Publisher>,
-    subscriber: Subscriber,
+    credentials: Credentials,
 }
 
 /// How one subscription is read.
@@ -90,16 +95,17 @@ impl PubSub {
     /// Connects; nothing is sent yet.
     pub async fn connect(settings: PubSubSettings) -> Result<Self, QueueError> {
         let failed = |error: String| permanent("pubsub", error);
-        let mut subscriber = Subscriber::builder();
-        let mut publisher = BasePublisher::builder();
-        if let Some((endpoint, credentials)) = settings.emulator() {
-            subscriber = subscriber.with_endpoint(endpoint.clone()).with_credentials(credentials.clone());
-            publisher = publisher.with_endpoint(endpoint).with_credentials(credentials);
+        let credentials = match settings.emulator() {
+            Some((_, credentials)) => credentials,
+            None => credentials::Builder::default().build().map_err(|error| failed(error.to_string()))?,
+        };
+        let mut publisher = BasePublisher::builder().with_credentials(credentials.clone());
+        if let Some((endpoint, _)) = settings.emulator() {
+            publisher = publisher.with_endpoint(endpoint);
         }
-        let subscriber = subscriber.build().await.map_err(|error| failed(error.to_string()))?;
         let publisher = publisher.build().await.map_err(|error| failed(error.to_string()))?;
         let publishers = Topic::ALL.into_iter().map(|topic| (topic, unbatched(&publisher, settings.topic_path(topic))));
-        Ok(Self { publishers: publishers.collect(), settings, subscriber })
+        Ok(Self { publishers: publishers.collect(), settings, credentials })
     }
 
     /// Opens a subscription; that it does not exist shows at the first [`Queue::receive`].
@@ -110,7 +116,8 @@ impl PubSub {
         };
         Ok(PubSubQueue {
             path: self.settings.subscription_path(&subscription.name),
-            subscriber: self.subscriber.clone(),
+            endpoint: self.settings.emulator().map(|(endpoint, _)| endpoint),
+            credentials: self.credentials.clone(),
             dead_letters,
             held: Mutex::new(HashMap::new()),
             leases: AtomicU64::new(0),
@@ -119,9 +126,9 @@ impl PubSub {
     }
 
     async fn dead_letter_publisher(&self, topic: &str) -> Result<Publisher, QueueError> {
-        let mut publisher = BasePublisher::builder();
-        if let Some((endpoint, credentials)) = self.settings.emulator() {
-            publisher = publisher.with_endpoint(endpoint).with_credentials(credentials);
+        let mut publisher = BasePublisher::builder().with_credentials(self.credentials.clone());
+        if let Some((endpoint, _)) = self.settings.emulator() {
+            publisher = publisher.with_endpoint(endpoint);
         }
         let publisher = publisher.build().await.map_err(|error| permanent(topic, error.to_string()))?;
         Ok(unbatched(&publisher, format!("projects/{}/topics/{topic}", self.settings.project)))
@@ -176,7 +183,8 @@ fn is_permanent(error: &google_cloud_pubsub::Error) -> bool {
 pub struct PubSubQueue {
     path: String,
     subscription: PubSubSubscription,
-    subscriber: Subscriber,
+    endpoint: Option<String>,
+    credentials: Credentials,
     dead_letters: Option<Publisher>,
     held: Mutex<HashMap<Receipt, Held>>,
     /// How many leases there were; makes receipts differ.
@@ -191,13 +199,19 @@ struct Held {
 }
 
 impl PubSubQueue {
-    fn open_stream(&self) -> MessageStream {
-        self.subscriber
+    async fn open_stream(&self) -> Result<MessageStream, QueueError> {
+        let mut subscriber = Subscriber::builder().with_credentials(self.credentials.clone());
+        if let Some(endpoint) = &self.endpoint {
+            subscriber = subscriber.with_endpoint(endpoint);
+        }
+        let subscriber = subscriber.build().await.map_err(|error| classify(&self.path, error.to_string(), false))?;
+        let stream = subscriber
             .subscribe(&self.path)
             .set_max_outstanding_messages(1)
             .set_max_lease(MAX_LEASE)
             .set_max_lease_extension(self.subscription.lease)
-            .build()
+            .build();
+        Ok(stream)
     }
 
     fn is_ours(&self, message: &model::Message) -> bool {
@@ -259,9 +273,10 @@ impl Queue for PubSubQueue {
         &self.subscription.name
     }
 
+    /// Waits half a second at least.
     async fn receive(&self, wait: Duration) -> Result<Option<Delivery>, QueueError> {
-        let deadline = tokio::time::Instant::now() + wait;
-        let mut stream = self.open_stream();
+        let deadline = tokio::time::Instant::now() + wait.max(MIN_WAIT);
+        let mut stream = self.open_stream().await?;
         loop {
             let next = match tokio::time::timeout_at(deadline, stream.next()).await {
                 Ok(Some(next)) => next,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{SubsecRound, Utc};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
@@ -310,6 +310,6 @@ fn meta(object: &object_store::ObjectMeta) -> ObjectMeta {
         key: object.location.to_string(),
         size: object.size,
         generation: Generation(object.e_tag.clone().unwrap_or_default()),
-        updated: DateTime::<Utc>::from(object.last_modified),
+        updated: object.last_modified,
     }
 }

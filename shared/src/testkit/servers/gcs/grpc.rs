@@ -26,7 +26,7 @@ enum Asked {
     Get(GetObjectRequest),
     List(ListObjectsRequest),
     Delete(DeleteObjectRequest),
-    Compose(ComposeObjectRequest),
+    Compose(Box<ComposeObjectRequest>),
 }
 
 pub async fn answer(shared: &Shared, request: Request) -> Response {
@@ -56,7 +56,7 @@ impl Asked {
             Some("GetObject") => GetObjectRequest::decode(message).map(Self::Get),
             Some("ListObjects") => ListObjectsRequest::decode(message).map(Self::List),
             Some("DeleteObject") => DeleteObjectRequest::decode(message).map(Self::Delete),
-            Some("ComposeObject") => ComposeObjectRequest::decode(message).map(Self::Compose),
+            Some("ComposeObject") => ComposeObjectRequest::decode(message).map(Box::new).map(Self::Compose),
             _ => return Err(Box::new(grpc_failed(12, &format!("{path} is not implemented")))),
         };
         decoded.map_err(|error| Box::new(grpc_failed(3, &error.to_string())))
@@ -85,7 +85,7 @@ impl Asked {
         let answered = match self {
             Self::Get(get) => shared.bucket().find(&get.object).map(|found| shared.message(&get.object, found)),
             Self::List(list) => return grpc(&shared.list(&list)),
-            Self::Compose(compose) => shared.compose(compose),
+            Self::Compose(compose) => shared.compose(*compose),
             Self::Delete(delete) => {
                 let deleted = shared.bucket().delete(&delete.object, delete.if_generation_match);
                 return deleted.map_or_else(|refusal| grpc_refused(&refusal), |()| grpc(&Empty {}));
