@@ -71,7 +71,9 @@ impl Cluster {
     pub async fn volumes_of<const N: usize>(&self, settings: [&KubernetesSettings; N]) -> KubernetesVolumes {
         let ids = ["first", "second"].map(target_id);
         let targets: BTreeMap<_, _> = ids.into_iter().zip(settings.map(Clone::clone)).collect();
-        KubernetesVolumes::new(self.server.client_as(ENGINE).await, targets)
+        let volumes = KubernetesVolumes::new(self.server.client_as(ENGINE).await, targets);
+        // A busy machine's controllers take their time to let a deleted claim go.
+        volumes.with_termination_grace(Duration::from_secs(60))
     }
 
     pub fn claims(&self) -> Api<PersistentVolumeClaim> {
