@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, Span, error, field, info, info_span, warn};
 
 use crate::clock::Clock;
 use crate::event::{Event, Payload};
@@ -173,6 +173,9 @@ pub async fn run_one(
         topic = %queue.topic(),
         message_id = %delivery.message_id,
         attempt = delivery.attempt,
+        event_id = field::Empty,
+        target_id = field::Empty,
+        traceparent = field::Empty,
     );
     see_through(queue, worker, deps, &delivery, stop).instrument(span).await.map(Some)
 }
@@ -188,6 +191,7 @@ async fn see_through(
         Ok(event) => event,
         Err(error) => return reject(queue, delivery, &error_chain(&error)).await,
     };
+    name_span(&event);
     let last_attempt = delivery.attempt.is_some_and(|attempt| attempt >= queue.max_attempts());
     let started = Instant::now();
     let end = tokio::select! {
@@ -200,6 +204,15 @@ async fn see_through(
         End::Again(reason) => give_back(queue, delivery, pause_before_again(delivery), &reason).await,
         End::Stopped => give_back(queue, delivery, Duration::ZERO, "stopping").await,
         End::Never(reason) => reject(queue, delivery, &reason).await,
+    }
+}
+
+/// Lets every line of the run say whose it is.
+fn name_span(event: &Event) {
+    let span = Span::current();
+    span.record("event_id", event.id.as_str()).record("target_id", field::display(event.payload.target()));
+    if let Some(traceparent) = &event.traceparent {
+        span.record("traceparent", traceparent.as_str());
     }
 }
 

@@ -8,6 +8,7 @@ pub mod object_store_contract;
 pub mod queue_contract;
 #[cfg(feature = "test-servers")]
 pub mod servers;
+pub mod settings_contract;
 pub mod skip;
 
 pub use fault::{Fault, FaultPlan, Faulty, Injected};

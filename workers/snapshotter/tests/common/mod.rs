@@ -19,6 +19,7 @@ use polkashots_shared::ports::chain_database::{ChainDatabase, ChainDatabaseError
 use polkashots_shared::target::{Compression, Format, Retention, Target};
 use polkashots_shared::testkit::MemoryStore;
 use polkashots_shared::worker::{HandleError, Outcome, error_chain};
+use polkashots_snapshotter::blocks::Exporter;
 use polkashots_snapshotter::{ClaimMount, Deps, handle};
 
 pub const FRAME_BYTES: u32 = 256 * 1024;
@@ -38,6 +39,7 @@ pub struct Host {
     pub target: Target,
     pub identity: Identity,
     pub store: MemoryStore,
+    pub exporter: Option<Exporter>,
 }
 
 impl Host {
@@ -68,7 +70,7 @@ impl Host {
             time_zone: "UTC".into(),
             explorers: Vec::new(),
         };
-        let host = Self { dir: tempfile::tempdir()?, target, identity, store: MemoryStore::default() };
+        let host = Self { dir: tempfile::tempdir()?, target, identity, store: MemoryStore::default(), exporter: None };
         std::fs::create_dir_all(host.chain_dir().join(kind.folder()))?;
         Ok(host)
     }
@@ -112,7 +114,7 @@ impl Host {
             store: Arc::new(self.store.clone()),
             chain_database: Arc::new(GivenIdentity(self.identity.clone())),
             claims: ClaimMount::ByName(self.claims()),
-            exporter: None,
+            exporter: self.exporter.clone(),
         }
     }
 
