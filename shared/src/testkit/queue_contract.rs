@@ -204,8 +204,9 @@ impl Suite<'_> {
 
     async fn several_messages_all_arrive_once_each(&self) {
         let queue = self.queue("several", 5).await;
-        let sent: Vec<String> = (0..20).map(|number| format!("several-{number:02}")).collect();
         let one_at_a_time = !self.under_test.sends_one_at_a_time();
+        let count = if one_at_a_time { 4 } else { 20 };
+        let sent: Vec<String> = (0..count).map(|number| format!("several-{number:02}")).collect();
         for data in sent.iter().take(if one_at_a_time { 0 } else { sent.len() }) {
             self.publish(&message("a", data)).await;
         }
