@@ -1,16 +1,16 @@
 //! The adapters of the ports that more than one worker uses.
 
-#[cfg(feature = "cloud")]
-pub mod pubsub;
-#[cfg(feature = "cloud")]
-pub mod s3;
+#[cfg(feature = "chain-databases")]
+pub mod chain;
+pub mod directory_store;
 #[cfg(feature = "cloud")]
 pub mod gcs;
 #[cfg(feature = "cloud")]
 mod mark;
-#[cfg(feature = "chain-databases")]
-pub mod chain;
-pub mod subscription;
-pub mod directory_store;
+#[cfg(feature = "cloud")]
+pub mod pubsub;
+#[cfg(feature = "cloud")]
+pub mod s3;
 #[cfg(feature = "embedded")]
 pub mod sqlite_queue;
+pub mod subscription;
