@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::support::{Host, polkashots, request, unpack};
+use crate::support::{Host, is_published, polkashots, request, unpack};
 
 fn truth(fixture: &str) -> Result<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(format!("{fixture}.json"));
@@ -59,9 +59,8 @@ fn a_trigger_before_the_start_is_published_served_verified_and_restored() -> Res
     let host = Host::with_target(node.path(), "fixture_relay", "rocksdb")?;
     let triggered: Value = serde_json::from_str(&host.run(&["trigger", "relay/db", "--json"])?.succeeded()?.out)?;
     let running = host.start()?;
-    let published = |status: &Value| status["targets"][0]["newest"]["version"] == triggered["version"];
-    let idle = |status: &Value| status["held"].as_array().is_some_and(Vec::is_empty);
-    host.wait_for("the snapshot", |status| published(status) && idle(status))?;
+    let version = triggered["version"].as_str().context("no version")?;
+    host.wait_for("the snapshot", |status| is_published(status, version))?;
 
     let site = format!("http://{}/", running.address);
     let verify = host.run(&["verify", &site, "relay/db", "--key", "keys/polkashots.pub", "--json"])?.succeeded()?;

@@ -12,7 +12,7 @@ use polkashots_shared::manifest::Manifest;
 use polkashots_shared::names;
 use serde_json::Value;
 
-use crate::support::{Host, polkashots, unpack};
+use crate::support::{Host, is_published, polkashots, unpack};
 
 /// How often the service is killed.
 const KILLS: u32 = 50;
@@ -91,13 +91,7 @@ fn kill_after(host: &Host, moment: Duration) -> Result<()> {
 /// Starts the service and waits until the snapshot is published and everything is put away.
 fn finish_cycle(host: &Host, version: &str) -> Result<()> {
     let running = host.start()?;
-    host.wait_for("the snapshot", |status| {
-        let target = &status["targets"][0];
-        let waiting = |queue: &Value| ["ready", "leased", "delayed"].iter().any(|state| queue[state] != 0);
-        target["newest"]["version"] == version
-            && status["held"].as_array().is_some_and(Vec::is_empty)
-            && !status["queue"].as_array().is_some_and(|queues| queues.iter().any(waiting))
-    })?;
+    host.wait_for("the snapshot", |status| is_published(status, version))?;
     ensure!(running.terminate()? == 0, "SIGTERM is an orderly end");
     Ok(())
 }

@@ -94,6 +94,14 @@ impl Host {
     }
 }
 
+/// True when the target's newest snapshot is `version`, every event is handled and nothing is held.
+pub fn is_published(status: &Value, version: &str) -> bool {
+    let waiting = |queue: &Value| ["ready", "leased", "delayed"].iter().any(|state| queue[state] != 0);
+    status["targets"][0]["newest"]["version"] == version
+        && status["held"].as_array().is_some_and(Vec::is_empty)
+        && !status["queue"].as_array().is_some_and(|queues| queues.iter().any(waiting))
+}
+
 impl Said {
     pub fn succeeded(self) -> Result<Self> {
         ensure!(self.code == 0, "ended with {}: {}{}", self.code, self.out, self.err);
