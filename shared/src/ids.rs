@@ -93,7 +93,8 @@ impl FromStr for Version {
         let expected = "YYYYMMDD-HHMMSS in UTC, as in 20261122-040000";
         let parsed = NaiveDateTime::parse_from_str(text, Self::FORMAT)
             .map_err(|_| ParseIdError::new("version", text, expected))?;
-        if parsed.format(Self::FORMAT).to_string() != text {
+        let is_leap_second = chrono::Timelike::nanosecond(&parsed) != 0;
+        if is_leap_second || parsed.format(Self::FORMAT).to_string() != text {
             return Err(ParseIdError::new("version", text, expected));
         }
         Ok(Self(parsed))
