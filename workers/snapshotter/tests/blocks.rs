@@ -1,4 +1,5 @@
 //! The export of blocks: by a stand-in for a node, which does what a real one does rarely, and by a real one.
+#![expect(clippy::print_stdout, reason = "the figure is what the test shows")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! `polkashots-snapshotter` as a process, on Google's Pub/Sub emulator and a directory: one message, all messages, SIGTERM.
+#![expect(clippy::print_stdout, reason = "the figure is what the test shows")]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -262,6 +262,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "a random test prints its seed")]
     fn a_cut_export_is_short_wherever_it_is_cut() -> Result<()> {
         let range = range()?;
         let seed = fastrand::u64(..);
