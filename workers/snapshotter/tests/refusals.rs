@@ -132,7 +132,7 @@ async fn settings_and_formats_out_of_bounds_are_refused() -> Result<()> {
     host.target.formats = vec![Format::TarZst, Format::BlocksZst];
     refused(&host, &["blocks.zst", "--node-binary", "POLKASHOTS_NODE_BINARY"]).await?;
     host.target.formats = vec![Format::TarZst, Format::Tree];
-    refused(&host, &["tree", "formats = "]).await
+    refused(&host, &["tree", "set formats to tar.zst"]).await
 }
 
 #[tokio::test]
