@@ -19,6 +19,7 @@ pub mod schema;
 #[cfg(feature = "service")]
 pub mod service;
 pub mod settings;
+pub mod tar_header;
 pub mod target;
 pub mod telemetry;
 #[cfg(feature = "testkit")]

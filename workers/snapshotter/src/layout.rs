@@ -1,15 +1,11 @@
 //! The tar stream as a plan: where each header, each file and each frame lies, before a byte is read.
 //!
-//! The plan depends on paths, sizes and the frame size only, so the same tree gives the same stream. Headers are ustar
-//! (with GNU's base-256 sizes beyond 8 GiB and GNU's long-name entry beyond 255 characters), mode 0644 or 0755, owner
-//! 0:0 without names, time 0.
+//! The plan depends on paths, sizes and the frame size only, so the same tree gives the same stream.
 
-use tar::{EntryType, Header};
+use polkashots_shared::tar_header::{BLOCK_BYTES as BLOCK, tar_header};
 
 use crate::walk::{Entry, EntryKind, FileState};
 
-/// The unit of a tar stream, in bytes.
-const BLOCK: u64 = 512;
 /// A tar stream ends with two blocks of zeros.
 const END_OF_ARCHIVE: u64 = 2 * BLOCK;
 
@@ -119,53 +115,8 @@ fn place(entry: &Entry, start: u64) -> Placed {
         EntryKind::Directory => None,
         EntryKind::File(state) => Some(state),
     };
-    Placed { path: entry.path.clone(), file, header: header(&entry.path, file.as_ref()).into(), start }
-}
-
-fn header(path: &str, file: Option<&FileState>) -> Vec<u8> {
-    let (entry_type, mode, name) = match file {
-        Some(_) => (EntryType::Regular, 0o644, path.to_owned()),
-        None => (EntryType::Directory, 0o755, format!("{path}/")),
-    };
-    let mut header = plain_header(entry_type, mode, file.map_or(0, |state| state.size));
-    let mut blocks = Vec::new();
-    if header.set_path(&name).is_err() {
-        blocks = long_name(&name);
-        // The name field of what follows a long name is not read.
-        header.as_old_mut().name[..4].copy_from_slice(b"long");
-    }
-    header.set_cksum();
-    blocks.extend_from_slice(header.as_bytes());
-    blocks
-}
-
-fn plain_header(entry_type: EntryType, mode: u32, size: u64) -> Header {
-    let mut header = Header::new_ustar();
-    header.set_entry_type(entry_type);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(size);
-    header
-}
-
-/// GNU's entry that carries the name of the next one.
-fn long_name(name: &str) -> Vec<u8> {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(EntryType::GNULongName);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(name.len() as u64 + 1);
-    header.as_old_mut().name[..13].copy_from_slice(b"././@LongLink");
-    header.set_cksum();
-    let mut blocks = header.as_bytes().to_vec();
-    blocks.extend_from_slice(name.as_bytes());
-    // At least one NUL ends the name.
-    blocks.resize((blocks.len() + 1).next_multiple_of(BLOCK as usize), 0);
-    blocks
+    let header = tar_header(&entry.path, file.map(|state| state.size));
+    Placed { path: entry.path.clone(), file, header: header.into(), start }
 }
 
 #[cfg(test)]
@@ -194,22 +145,5 @@ mod tests {
     fn an_empty_stream_is_its_end() {
         let layout = Layout::plan(&[], 4096);
         assert_eq!((layout.size, frame_lengths(&layout)), (1024, vec![1024]));
-    }
-
-    #[test]
-    fn sizes_beyond_eight_gibibytes_and_long_names_read_back() -> anyhow::Result<()> {
-        let long = format!("db/{}", "x".repeat(240));
-        let longer = format!("db/{0}/{0}", "y".repeat(240));
-        for path in ["db/full/000001.sst", &long, &longer] {
-            let state = FileState::for_tests(0);
-            let stream = header(path, Some(&state));
-            let mut archive = tar::Archive::new(&stream[..]);
-            let entry = archive.entries()?.next().expect("one entry")?;
-            assert_eq!(entry.path()?.to_str(), Some(path));
-            assert_eq!(entry.header().mode()?, 0o644);
-        }
-        let huge = header("db/huge", Some(&FileState::for_tests(9 << 30)));
-        assert_eq!(Header::from_byte_slice(&huge).entry_size()?, 9 << 30);
-        Ok(())
     }
 }
