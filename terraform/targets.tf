@@ -31,11 +31,15 @@ variable "targets" {
     node = optional(object({
       image   = optional(string)
       version = optional(string)
-      cpu     = optional(string, "2")
-      memory  = optional(string, "8Gi")
+      # Where the program lies in the image; only blocks.zst needs to know.
+      binary = optional(string, "/usr/bin/polkadot")
+      cpu    = optional(string, "2")
+      memory = optional(string, "8Gi")
     }), {})
     # A site or manifest that the node's volume is filled from before its first start. Null: the node syncs.
     bootstrap_url = optional(string)
+    # The public key that must have signed it: RW.... Null: this project's own.
+    bootstrap_key = optional(string)
   }))
 
   validation {
@@ -126,5 +130,15 @@ variable "targets" {
   validation {
     condition     = alltrue([for target in var.targets : target.bootstrap_url == null ? true : startswith(target.bootstrap_url, "https://")])
     error_message = "bootstrap_url starts with https://: ${join(", ", [for id, target in var.targets : id if target.bootstrap_url == null ? false : !startswith(target.bootstrap_url, "https://")])}."
+  }
+
+  validation {
+    condition     = alltrue([for target in var.targets : target.bootstrap_key == null ? true : target.bootstrap_url != null && can(regex("^RW[A-Za-z0-9+/]{54}$", target.bootstrap_key))])
+    error_message = "bootstrap_key is the base64 line of a minisign public key (RW and 54 more characters), and goes with bootstrap_url: ${join(", ", [for id, target in var.targets : id if target.bootstrap_key == null ? false : target.bootstrap_url == null || !can(regex("^RW[A-Za-z0-9+/]{54}$", target.bootstrap_key))])}."
+  }
+
+  validation {
+    condition     = alltrue([for target in var.targets : can(regex("^/[^ ]+$", target.node.binary))])
+    error_message = "node.binary is an absolute path in the node's image, as in \"/usr/bin/polkadot\": ${join(", ", [for id, target in var.targets : "${id} has \"${target.node.binary}\"" if !can(regex("^/[^ ]+$", target.node.binary))])}."
   }
 }

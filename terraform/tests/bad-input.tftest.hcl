@@ -538,3 +538,33 @@ run "a_bootstrap_over_http" {
 
   expect_failures = [var.targets]
 }
+
+run "a_bootstrap_key_that_is_none" {
+  command = plan
+
+  variables {
+    targets = { polkadot = { chain = "polkadot", database = "paritydb", permalink = "dot/paritydb", schedule = "0 4 * * *", disk_size_gb = 600, bootstrap_url = "https://snapshots.example.org", bootstrap_key = "polkashots.pub" } }
+  }
+
+  expect_failures = [var.targets]
+}
+
+run "a_bootstrap_key_without_a_bootstrap" {
+  command = plan
+
+  variables {
+    targets = { polkadot = { chain = "polkadot", database = "paritydb", permalink = "dot/paritydb", schedule = "0 4 * * *", disk_size_gb = 600, bootstrap_key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3" } }
+  }
+
+  expect_failures = [var.targets]
+}
+
+run "a_node_binary_that_is_no_path" {
+  command = plan
+
+  variables {
+    targets = { polkadot = { chain = "polkadot", database = "paritydb", permalink = "dot/paritydb", schedule = "0 4 * * *", disk_size_gb = 600, node = { binary = "polkadot" } } }
+  }
+
+  expect_failures = [var.targets]
+}

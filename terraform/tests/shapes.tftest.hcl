@@ -240,8 +240,8 @@ run "placeholders_are_filled_in_whatever_the_values_are" {
     rendered        = "./tests/filled"
     old_public_keys = ["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"]
     target_json     = { a = "{\"id\":\"a\"}", b = "{\"id\":\"b\"}" }
-    targets         = { for id in ["a", "b"] : id => { id = id, chain = "polkadot", chain_id = "polkadot", database = "paritydb", pruning = "256", permalink = "dot/${id}", disk_size_gb = 600, node_image = "docker.io/parity/polkadot:v1", bootstrap_url = id == "b" ? "https://example.org" : null, node = { cpu = "2", memory = "8Gi" } } }
-    settings        = { site_title = "O'Brien's \"shots\": {a} # $${b} \\ é" }
+    targets         = { for id in ["a", "b"] : id => { id = id, chain = "polkadot", chain_id = "polkadot", database = "paritydb", pruning = id == "b" ? "archive" : "256", permalink = "dot/${id}", disk_size_gb = 600, node_image = "docker.io/parity/polkadot:v1", formats = id == "b" ? ["tar.zst", "blocks.zst"] : ["tar.zst"], bootstrap_url = id == "b" ? "https://example.org" : null, bootstrap_key = id == "b" ? "RWtheirs" : null, node = { cpu = "2", memory = "8Gi", binary = "/usr/bin/polkadot" } } }
+    settings        = { public_key = "RWours", site_title = "O'Brien's \"shots\": {a} # $${b} \\ é" }
   }
 
   assert {
@@ -262,6 +262,11 @@ run "placeholders_are_filled_in_whatever_the_values_are" {
   assert {
     condition     = jsondecode(helm_release.target["a"].values[0]).objects[1].spec.storage == "600Gi"
     error_message = "the volume's size is not filled in"
+  }
+
+  assert {
+    condition     = [for id in ["a", "b"] : jsondecode(helm_release.target[id].values[0]).objects[1].spec.node] == ["warp RWours no node", "full RWtheirs /usr/bin/polkadot"]
+    error_message = "an archive should sync in full, a first snapshot be checked with its own key, and only blocks.zst bring the node's program: ${helm_release.target["b"].values[0]}"
   }
 
   assert {

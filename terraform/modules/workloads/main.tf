@@ -1,6 +1,6 @@
 # Namespaces and what runs in them.
 #
-# The manifests are Kustomize's: script/render-k8s writes what `kubectl kustomize` makes of k8s/overlays/gke-* into
+# The manifests are Kustomize's: script/render-k8s writes what `kubectl kustomize` makes of k8s/overlays/gke/* into
 # k8s/rendered/, and a check fails when the two differ. A rendered file is an ordinary manifest whose values may hold
 # ${placeholders}; here they are filled in and the objects handed to helm as the values of a chart that only prints them.
 #
@@ -14,6 +14,7 @@ locals {
   files = {
     cluster   = "${var.rendered}/cluster.yaml"
     target    = "${var.rendered}/target-${var.variant.store}-${var.variant.trigger}.yaml"
+    blocks    = "${var.rendered}/target-${var.variant.store}-${var.variant.trigger}-blocks.yaml"
     publisher = "${var.rendered}/publisher-${var.variant.store}-${var.variant.trigger}.yaml"
   }
 
@@ -25,6 +26,7 @@ locals {
   }
   cluster_template   = local.templates["cluster"]
   target_template    = local.templates["target"]
+  blocks_template    = local.templates["blocks"]
   publisher_template = local.templates["publisher"]
 
   # Of the settings and of one target; each escaped, without the quotes around it.
@@ -40,7 +42,11 @@ locals {
       node_image    = target.node_image
       node_cpu      = target.node.cpu
       node_memory   = target.node.memory
+      node_binary   = target.node.binary
       bootstrap_url = target.bootstrap_url == null ? "" : target.bootstrap_url
+      bootstrap_key = coalesce(target.bootstrap_key, var.settings.public_key)
+      # A warp sync leaves out the states that an archive is for.
+      sync = can(tonumber(target.pruning)) ? "warp" : "full"
       # Its workers know no other target: an engine sweeps the namespaces of all that it knows, and may see only its own.
       targets_json = "[${var.target_json[id]}]"
     })
@@ -49,6 +55,15 @@ locals {
 
   escaped_targets   = { for id, values in local.of_target : id => { for key, value in values : key => trimsuffix(trimprefix(jsonencode(value), "\""), "\"") } }
   escaped_publisher = { for key, value in local.of_publisher : key => trimsuffix(trimprefix(jsonencode(value), "\""), "\"") }
+
+  # With blocks.zst the snapshotter runs the chain's own node, on a claim that it may write to; without, it may not.
+  filled = {
+    for id, target in var.targets : id => contains(target.formats, "blocks.zst") ? (
+      templatestring(local.blocks_template, local.escaped_targets[id])
+      ) : (
+      templatestring(local.target_template, local.escaped_targets[id])
+    )
+  }
 
   # How many keys there were before is the host's history, so no manifest can say it. The publisher's pod mounts the one
   # and reads its variables from the other, if they are there.
@@ -107,7 +122,7 @@ resource "helm_release" "target" {
   name      = "polkashots"
   namespace = kubernetes_namespace_v1.this[each.key].metadata[0].name
   chart     = local.chart
-  values    = [jsonencode({ objects = jsondecode(templatestring(local.target_template, local.escaped_targets[each.key])) })]
+  values    = [jsonencode({ objects = jsondecode(local.filled[each.key]) })]
 
   # A node that first fills its volume from a snapshot is ready after an hour or more; every other one in minutes.
   wait    = each.value.bootstrap_url == null

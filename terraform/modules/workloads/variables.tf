@@ -21,10 +21,13 @@ variable "targets" {
     permalink     = string
     disk_size_gb  = number
     node_image    = string
+    formats       = list(string)
     bootstrap_url = string
+    bootstrap_key = string
     node = object({
       cpu    = string
       memory = string
+      binary = string
     })
   }))
 }
