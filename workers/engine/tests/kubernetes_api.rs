@@ -202,3 +202,30 @@ async fn a_delete_is_of_the_very_object_that_was_looked_at() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_whole_and_not_understood_is_a_permanent_error() {
+    let volumes = volumes(|_, _| Some((200, r#"{"kind": "PersistentVolumeClaim", "metadata": 7}"#.into())));
+    let error = volumes.acquire(&target(), version()).await.expect_err("no claim");
+    assert!(matches!(error, VolumeSnapshotError::Permanent { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_volume_snapshot_is_deleted_before_the_claim_which_is_the_lock() {
+    let deleted = Arc::new(Mutex::new(Vec::new()));
+    let seen = deleted.clone();
+    let volumes = volumes(move |method, path| match (method, path) {
+        ("GET", SNAPSHOT) => ok(&snapshot(&json!({}))),
+        ("GET", CLAIM) => ok(&claim()),
+        ("DELETE", path) => {
+            let mut seen = seen.lock().expect("one at a time");
+            seen.push(path.to_owned());
+            // The first try breaks off after the volume snapshot: the claim still says that there is something to do.
+            if seen.len() == 2 { refusal(500, "InternalError") } else { ok(&json!({ "kind": "Status" })) }
+        }
+        _ => refusal(404, "NotFound"),
+    });
+    assert!(volumes.release(&target(), version()).await.expect_err("cut short").is_transient());
+    volumes.release(&target(), version()).await.expect("released");
+    assert_eq!(*deleted.lock().expect("one at a time"), [SNAPSHOT, CLAIM, SNAPSHOT, CLAIM]);
+}

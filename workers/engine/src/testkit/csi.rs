@@ -32,9 +32,9 @@ impl Script {
     }
 }
 
-/// A status that is bound and not ready.
+/// A status that is bound and not ready; an error of before is gone.
 pub fn bound() -> Value {
-    json!({ "boundVolumeSnapshotContentName": "snapcontent-1", "readyToUse": false })
+    json!({ "boundVolumeSnapshotContentName": "snapcontent-1", "readyToUse": false, "error": null })
 }
 
 /// A status with an error, as the controller writes it before it tries again.

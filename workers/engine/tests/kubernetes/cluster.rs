@@ -58,6 +58,11 @@ impl Cluster {
         self.controller = Some(self.play_in(&self.settings.namespace, script));
     }
 
+    /// Lets the snapshot controller stop, as one that crashed does.
+    pub fn pause(&mut self) {
+        self.controller = None;
+    }
+
     pub fn play_in(&self, namespace: &str, script: Script) -> SnapshotController {
         SnapshotController::start(self.admin.clone(), namespace, script)
     }

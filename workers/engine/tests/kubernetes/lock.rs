@@ -135,3 +135,22 @@ async fn a_snapshot_deleted_by_hand_is_never_taken_anew_under_the_same_version()
     let again = volumes.ensure_snapshot(&target, version(FIRST)).await.expect("the volume has it all");
     assert_eq!(again, made);
 }
+
+#[tokio::test]
+async fn a_snapshot_that_its_controller_does_not_let_go_keeps_its_finalizer() {
+    let Some(mut cluster) = Cluster::with_namespace("finalizer").await else { return };
+    cluster.play(Script::ready("10Gi"));
+    let volumes = cluster.volumes().await;
+    let target = target_id("first");
+    volumes.acquire(&target, version(FIRST)).await.expect("acquired");
+    let made = volumes.ensure_snapshot(&target, version(FIRST)).await.expect("ready");
+    cluster.pause();
+
+    volumes.release(&target, version(FIRST)).await.expect("released");
+    volumes.release(&target, version(FIRST)).await.expect("released again");
+    let snapshot = cluster.snapshot(&made.name).await.expect("its controller has not let it go");
+    assert!(snapshot.metadata.deletion_timestamp.is_some(), "it is being deleted");
+    assert_eq!(snapshot.metadata.finalizers.map(|finalizers| finalizers.len()), Some(1), "nobody patched it away");
+    assert_eq!(volumes.held().await.expect("held"), [], "what is being deleted is released");
+    assert_eq!(volumes.acquire(&target, version(SECOND)).await.expect("free"), Acquire::Acquired);
+}

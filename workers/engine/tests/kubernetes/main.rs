@@ -112,3 +112,23 @@ async fn a_claim_that_is_too_small_for_its_snapshot_is_made_anew_for_the_same_ve
     let other = version("20261122-100000");
     assert_eq!(volumes.acquire(&target, other).await.expect("busy"), Acquire::Busy { held_by: first });
 }
+
+#[tokio::test]
+async fn classes_are_the_defaults_unless_they_are_set() {
+    let Some(mut cluster) = Cluster::with_namespace("classes").await else { return };
+    cluster.play(Script::ready("4Gi"));
+    let (target, first, second) = (target_id("first"), version("20261122-040000"), version("20261122-100000"));
+    let volumes = cluster.volumes().await;
+    volumes.acquire(&target, first).await.expect("acquired");
+    volumes.ensure_snapshot(&target, first).await.expect("ready");
+    let snapshot = cluster.snapshot("first-20261122-040000").await.expect("a snapshot");
+    assert_eq!(snapshot.spec.volume_snapshot_class_name, None, "the cluster chooses the default one");
+    assert_eq!(cluster.size_of("first-restore").await, "10Gi", "not smaller than the node's volume");
+    volumes.release(&target, first).await.expect("released");
+
+    cluster.settings.storage_class = Some("cheap".into());
+    let volumes = cluster.volumes().await;
+    assert_eq!(volumes.acquire(&target, second).await.expect("acquired"), Acquire::Acquired);
+    let claim = cluster.claim("first-restore").await.expect("a claim");
+    assert_eq!(claim.spec.and_then(|spec| spec.storage_class_name).as_deref(), Some("cheap"));
+}

@@ -90,7 +90,11 @@ impl KubernetesError {
         match self {
             // 401 too: tokens are rotated. 409 and 410 mean that the world has moved, which the next try looks at.
             Self::Refused { code, .. } => matches!(code, 0 | 401 | 408 | 409 | 410 | 429 | 500..),
-            Self::Unreachable { source, .. } => !matches!(**source, kube::Error::SerdeError(_)),
+            // An answer that breaks off was cut on its way; one that is whole and not understood stays so.
+            Self::Unreachable { source, .. } => match &**source {
+                kube::Error::SerdeError(error) => error.is_eof(),
+                _ => true,
+            },
             Self::NoAnswer { .. } | Self::SourceUnbound { .. } | Self::NotHeld { .. } | Self::Terminating { .. } => {
                 true
             }
