@@ -6,6 +6,8 @@ pub mod api_server;
 pub mod csi;
 mod faulty;
 mod memory;
+#[cfg(feature = "test-servers")]
+pub mod rights;
 pub mod volume_snapshots_contract;
 
 pub use memory::MemoryVolumeSnapshots;

@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject};
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use kube::{Api, Client};
-use polkashots_engine::adapters::kubernetes::{KubernetesSettings, KubernetesVolumes, VolumeSnapshot, required_rules};
+use polkashots_engine::adapters::kubernetes::{KubernetesSettings, KubernetesVolumes, VolumeSnapshot};
 use polkashots_engine::testkit::api_server::ApiServer;
 use polkashots_engine::testkit::csi::{Script, SnapshotController, create_source};
+use polkashots_engine::testkit::rights;
 use polkashots_shared::ids::{TargetId, Version};
-
-/// The engine's ServiceAccount.
-pub const ENGINE: &str = "system:serviceaccount:polkashots:engine";
 
 pub fn version(text: &str) -> Version {
     text.parse().expect("a legal version")
@@ -29,6 +26,8 @@ pub struct Cluster {
     pub server: &'static ApiServer,
     pub admin: Client,
     pub settings: KubernetesSettings,
+    /// The engine's ServiceAccount, with the Role that k8s/ gives it.
+    pub engine: String,
     controller: Option<SnapshotController>,
 }
 
@@ -36,21 +35,16 @@ impl Cluster {
     /// None where there is no API server; that was said then.
     pub async fn with_namespace(namespace: &str) -> Option<Self> {
         let server = ApiServer::shared(&format!("kubernetes::{namespace}")).await?;
-        Some(Self::prepare(server, namespace).await)
+        let (admin, settings) = prepare(server, namespace).await;
+        let engine = rights::grant(admin.clone(), namespace).await;
+        Some(Self { server, admin, settings, engine, controller: None })
     }
 
-    pub async fn another_namespace(&self, namespace: &str) -> Self {
-        Self::prepare(self.server, namespace).await
-    }
-
-    async fn prepare(server: &'static ApiServer, namespace: &str) -> Self {
-        let admin = server.client().await;
-        server.create_namespace(namespace).await;
-        create_source(admin.clone(), namespace, "data", "10Gi").await;
-        grant(admin.clone(), namespace).await;
-        let mut settings = KubernetesSettings::new(namespace, "data");
-        settings.ready_deadline = Duration::from_secs(60);
-        Self { server, admin, settings, controller: None }
+    /// Where the same engine sees to another target.
+    pub async fn another_namespace(&self, namespace: &str) -> KubernetesSettings {
+        let (admin, settings) = prepare(self.server, namespace).await;
+        rights::grant_also(admin, namespace, &self.settings.namespace).await;
+        settings
     }
 
     /// Lets a snapshot controller play `script`.
@@ -76,7 +70,7 @@ impl Cluster {
     pub async fn volumes_of<const N: usize>(&self, settings: [&KubernetesSettings; N]) -> KubernetesVolumes {
         let ids = ["first", "second"].map(target_id);
         let targets: BTreeMap<_, _> = ids.into_iter().zip(settings.map(Clone::clone)).collect();
-        let volumes = KubernetesVolumes::new(self.server.client_as(ENGINE).await, targets);
+        let volumes = KubernetesVolumes::new(self.server.client_as(&self.engine).await, targets);
         // A busy machine's controllers take their time to let a deleted claim go.
         volumes.with_termination_grace(Duration::from_secs(60))
     }
@@ -114,22 +108,12 @@ impl Cluster {
     }
 }
 
-/// Gives the engine exactly the Role that it asks for.
-async fn grant(admin: Client, namespace: &str) {
-    let mut role = Role { rules: Some(required_rules()), ..Role::default() };
-    role.metadata.name = Some("engine".into());
-    let roles: Api<Role> = Api::namespaced(admin.clone(), namespace);
-    roles.create(&PostParams::default(), &role).await.expect("a role");
-    let user = Subject {
-        api_group: Some("rbac.authorization.k8s.io".into()),
-        kind: "User".into(),
-        name: ENGINE.into(),
-        namespace: None,
-    };
-    let role_ref =
-        RoleRef { api_group: Some("rbac.authorization.k8s.io".into()), kind: "Role".into(), name: "engine".into() };
-    let mut binding = RoleBinding { role_ref, subjects: Some(vec![user]), ..RoleBinding::default() };
-    binding.metadata.name = Some("engine".into());
-    let bindings: Api<RoleBinding> = Api::namespaced(admin, namespace);
-    bindings.create(&PostParams::default(), &binding).await.expect("a binding");
+/// Makes a namespace with a node's claim.
+async fn prepare(server: &ApiServer, namespace: &str) -> (Client, KubernetesSettings) {
+    let admin = server.client().await;
+    server.create_namespace(namespace).await;
+    create_source(admin.clone(), namespace, "data", "10Gi").await;
+    let mut settings = KubernetesSettings::new(namespace, "data");
+    settings.ready_deadline = Duration::from_secs(60);
+    (admin, settings)
 }

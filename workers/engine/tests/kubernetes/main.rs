@@ -1,6 +1,7 @@
-//! The Kubernetes adapter on a real API server, always under the very Role that it asks for.
+//! The Kubernetes adapter on a real API server with RBAC, always under the very Role that `k8s/` gives the engine.
 
 mod cluster;
+mod cycle;
 mod failures;
 mod lock;
 mod rights;
@@ -20,7 +21,7 @@ async fn kubernetes_keeps_the_contract_across_two_namespaces() {
     let second = first.another_namespace("contract-b").await;
     first.play(Script::ready("10Gi"));
     let _second = first.play_in("contract-b", Script::ready("10Gi"));
-    let volumes = Arc::new(first.volumes_of([&first.settings, &second.settings]).await);
+    let volumes = Arc::new(first.volumes_of([&first.settings, &second]).await);
     volume_snapshots_contract::run(volumes, &target_id("first"), &target_id("second")).await;
 }
 

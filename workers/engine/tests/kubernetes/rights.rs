@@ -1,14 +1,19 @@
 //! The engine's Role allows what it needs and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use polkashots_engine::adapters::kubernetes::{KubernetesVolumes, required_rules};
+use polkashots_engine::adapters::kubernetes::{KubernetesVolumes, VolumeSnapshot, required_rules};
+use polkashots_engine::testkit::rights::engine_role;
 use polkashots_engine::{VolumeSnapshotError, VolumeSnapshots};
 
-use crate::cluster::{Cluster, ENGINE, target_id, version};
+use serde_json::json;
+
+use crate::cluster::{Cluster, target_id, version};
 
 /// Verb, API group, resource and namespace (none: the whole cluster) of what the engine has no business with.
 const NOT_NEEDED: [(&str, &str, &str, &str); 22] = [
@@ -39,20 +44,20 @@ const NOT_NEEDED: [(&str, &str, &str, &str); 22] = [
 #[tokio::test]
 async fn the_role_allows_every_verb_needed_and_refuses_the_others() {
     let Some(cluster) = Cluster::with_namespace("rights").await else { return };
-    for rule in required_rules() {
+    for rule in engine_role().rules.expect("rules") {
         let (groups, resources) = (rule.api_groups.expect("groups"), rule.resources.expect("resources"));
         for verb in &rule.verbs {
-            let allowed = is_allowed(&cluster.admin, verb, &groups[0], &resources[0], "rights").await;
+            let allowed = is_allowed(&cluster, verb, &groups[0], &resources[0], "rights").await;
             assert!(allowed, "{verb} {} is refused", resources[0]);
         }
     }
     for (verb, group, resource, namespace) in NOT_NEEDED {
-        let allowed = is_allowed(&cluster.admin, verb, group, resource, namespace).await;
+        let allowed = is_allowed(&cluster, verb, group, resource, namespace).await;
         assert!(!allowed, "{verb} {resource} is allowed in {namespace:?}");
     }
 }
 
-async fn is_allowed(admin: &Client, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
+async fn is_allowed(cluster: &Cluster, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
     let (resource, subresource) = resource.split_once('/').map_or((resource, None), |(a, b)| (a, Some(b.to_owned())));
     let attributes = ResourceAttributes {
         verb: Some(verb.into()),
@@ -63,13 +68,56 @@ async fn is_allowed(admin: &Client, verb: &str, group: &str, resource: &str, nam
         ..ResourceAttributes::default()
     };
     let spec = SubjectAccessReviewSpec {
-        user: Some(ENGINE.into()),
+        user: Some(cluster.engine.clone()),
         resource_attributes: Some(attributes),
         ..SubjectAccessReviewSpec::default()
     };
     let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
-    let answer = Api::all(admin.clone()).create(&PostParams::default(), &review).await.expect("an answer");
+    let answer = Api::all(cluster.admin.clone()).create(&PostParams::default(), &review).await.expect("an answer");
     answer.status.expect("a verdict").allowed
+}
+
+/// One `verb group/resource` for each right, so that order and grouping of rules do not matter.
+fn flat(rules: &[PolicyRule]) -> BTreeSet<String> {
+    let mut flat = BTreeSet::new();
+    for rule in rules {
+        assert!(rule.resource_names.is_none() && rule.non_resource_urls.is_none(), "{rule:?}");
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
+                flat.extend(rule.verbs.iter().map(|verb| format!("{verb} {group}/{resource}")));
+            }
+        }
+    }
+    flat
+}
+
+#[test]
+fn the_role_of_k8s_is_the_one_that_the_engine_says_it_needs() {
+    assert_eq!(flat(&engine_role().rules.expect("rules")), flat(&required_rules()));
+}
+
+#[tokio::test]
+async fn the_engine_itself_is_refused_what_it_does_not_need() {
+    let Some(cluster) = Cluster::with_namespace("refused").await else { return };
+    let engine: Client = cluster.server.client_as(&cluster.engine).await;
+    let secrets: Api<Secret> = Api::namespaced(engine.clone(), "refused");
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(engine.clone(), "refused");
+    let others: Api<PersistentVolumeClaim> = Api::namespaced(engine.clone(), "default");
+    let snapshots: Api<VolumeSnapshot> = Api::namespaced(engine, "refused");
+    let (delete, list) = (DeleteParams::default(), ListParams::default());
+    let unlocked = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    let refused = [
+        secrets.list(&list).await.map(drop),
+        others.list(&list).await.map(drop),
+        claims.delete_collection(&delete, &list).await.map(drop),
+        snapshots.delete_collection(&delete, &list).await.map(drop),
+        snapshots.patch("any", &PatchParams::default(), &unlocked).await.map(drop),
+    ];
+    for (index, result) in refused.into_iter().enumerate() {
+        let refused = matches!(&result, Err(kube::Error::Api(status)) if status.code == 403);
+        assert!(refused, "call {index}: {result:?}");
+    }
+    assert!(cluster.claim("data").await.is_some(), "the node's claim is gone");
 }
 
 #[tokio::test]
