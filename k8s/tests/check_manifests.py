@@ -6,7 +6,7 @@ usage: check_manifests.py VERSION CRDS OUT FILE...
     VERSION  of Kubernetes, whose schemas are used, as in 1.33
     CRDS     a folder with CustomResourceDefinitions
     OUT      a folder for crds.yaml, namespaces.yaml, objects.yaml
-    FILE     what Kustomize made of one overlay; ${placeholders} are filled in from values.json
+    FILE     what Kustomize made of one overlay; in gke-* ${placeholders} are filled in from values.json
 Prints each finding, says what 1.20 cannot know, exits 1 when there is a finding.
 """
 
@@ -27,9 +27,9 @@ HERE = pathlib.Path(__file__).parent
 # Kinds whose schema is nowhere here; each with the reason.
 UNKNOWN = {("secrets-store.csi.x-k8s.io/v1", "SecretProviderClass"): "GKE's Secret Manager add-on brings its CRD"}
 # Served by 1.20 under another version, with the same fields as far as they are used here.
-OLDER = {("policy/v1", "PodDisruptionBudget"): "policy/v1beta1"}
+OLDER = {("policy/v1", "PodDisruptionBudget"): "policy/v1beta1", ("batch/v1", "CronJob"): "batch/v1beta1"}
 UNSEEN = [
-    "policy/v1 (PodDisruptionBudget is applied as policy/v1beta1)",
+    "policy/v1 PodDisruptionBudget and batch/v1 CronJob (applied as v1beta1)",
     "Pod Security admission (checked here by the restricted profile's rules)",
     "rules in CEL and empty defaults in KEDA's CRDs (left out; types and fields are checked)",
     "SecretProviderClass (no CRD here; not applied)",
@@ -54,9 +54,10 @@ def load(path):
             return [fill(inner) for inner in node]
         return re.sub(r"\$\{(\w+)\}", value, node) if isinstance(node, str) else node
 
+    is_template = pathlib.Path(path).stem.startswith("gke-")
     for item in yaml.safe_load_all(pathlib.Path(path).read_text(encoding="utf-8")):
         if item:
-            yield f"{pathlib.Path(path).stem}: {item['kind']} {item['metadata']['name']}", fill(item)
+            yield f"{pathlib.Path(path).stem}: {item['kind']} {item['metadata']['name']}", fill(item) if is_template else item
 
 
 def strict(schema):
@@ -128,7 +129,7 @@ def trigger_findings(item, scalers):
 
 def pod_spec(item):
     spec = item.get("spec", {})
-    spec = spec.get("jobTargetRef", spec)
+    spec = spec.get("jobTargetRef", spec.get("jobTemplate", {}).get("spec", spec))
     return spec.get("template", {}).get("spec")
 
 
@@ -194,6 +195,13 @@ def for_1_20(schema):
     return made
 
 
+def of_its_own(item, path):
+    """An object of the whole cluster under a name of its overlay's: overlays that exclude each other meet on one server."""
+    if item["kind"] == "Namespace":
+        return item
+    return {**item, "metadata": {**item["metadata"], "name": f"{item['metadata']['name']}-{pathlib.Path(path).stem}"}}
+
+
 def write_for_1_20(out, crds, items):
     definitions = []
     for path in sorted(pathlib.Path(crds).glob("*.yaml")):
@@ -221,7 +229,7 @@ def main(version, crds, out, files):
     findings, items = [], []
     for path in files:
         for name, item in load(path):
-            items.append(item)
+            items.append(item if "namespace" in item["metadata"] else of_its_own(item, path))
             found = [*schema_findings(item, version, customs), *trigger_findings(item, scalers), *pod_findings(item)]
             findings += [f"{name}: {finding}" for finding in found]
     for finding in findings:
