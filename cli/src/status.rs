@@ -1,8 +1,10 @@
 //! `polkashots status`: targets, newest snapshots, queue, failures, and what is held.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use clap::Args;
-use polkashots_engine::VolumeSnapshots;
+use polkashots_engine::adapters::local::LocalVolumes;
 use polkashots_shared::chain::Chain;
 use polkashots_shared::clock::{Clock, SystemClock};
 use polkashots_shared::failure::{Failure, MAX_FAILURE_BYTES};
@@ -141,8 +143,7 @@ pub async fn status(config: &Config) -> Result<Status, CommandError> {
 }
 
 async fn held(config: &Config) -> Result<Vec<HeldStatus>, CommandError> {
-    let volumes = wiring::open_volumes(config, std::sync::Arc::new(SystemClock)).await.map_err(CommandError::failed)?;
-    let held = volumes.held().await.map_err(CommandError::failed)?;
+    let held = LocalVolumes::look(&config.state_dir, Arc::new(SystemClock)).await.map_err(CommandError::failed)?;
     Ok(held.into_iter().map(HeldStatus::from).collect())
 }
 

@@ -241,7 +241,7 @@ async fn a_damaged_head_is_named() -> Result<()> {
     let full_dir = dir.path().join("db/full");
     put(&full_dir, "col0", b"best", &[7; 35])?;
     let error = refusal(identity(dir.path()).await).to_string();
-    assert!(error.contains("db/full: damaged META: record \"best\" has 35 bytes"), "{error}");
+    assert!(error.contains("db/full: damaged: META: record \"best\" has 35 bytes"), "{error}");
 
     put(&full_dir, "col0", b"best", &[[0, 0, 1, 0x91].as_slice(), &[7; 32]].concat())?;
     let error = refusal(identity(dir.path()).await).to_string();
@@ -291,7 +291,9 @@ async fn another_rocksdb_is_no_chain_database() -> Result<()> {
 async fn damaged_files_are_errors_and_leave_nothing_in_the_scratch_folder() -> Result<()> {
     let rocks = unpack("relay400-rocksdb")?;
     fs::write(rocks.path().join("db/full/CURRENT"), "MANIFEST-999999\n")?;
-    refusal(identity(rocks.path()).await);
+    let error = refusal(identity(rocks.path()).await);
+    assert!(matches!(error, ChainDatabaseError::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains("db/full/CURRENT: damaged: names \"MANIFEST-999999\""), "{error}");
 
     let scratch = tempfile::tempdir()?;
     let databases = Databases::with_scratch(scratch.path());

@@ -140,6 +140,23 @@ async fn a_dead_letter_can_be_delivered_anew_and_purged() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_lease_whose_holder_is_gone_can_be_ended_and_its_receipt_is_worth_nothing() -> Result<()> {
+    let (_folder, _clock, queues) = scratch().await?;
+    let queue = queues.subscribe("engine.tick", Topic::Tick, SubscriptionOptions::default()).await?;
+    assert_eq!(queues.end_leases().await?, 0);
+    queues.publish(Topic::Tick, &message("held")).await?;
+    let lost = queue.receive(Duration::ZERO).await?.context("a message")?;
+    assert!(queue.receive(Duration::ZERO).await?.is_none(), "it is leased");
+    assert_eq!(queues.end_leases().await?, 1);
+    let again = queue.receive(Duration::ZERO).await?.context("the same message at once")?;
+    assert_eq!((again.message.data, again.attempt), ("held".into(), Some(2)));
+    assert!(matches!(queue.ack(&lost.receipt).await, Err(QueueError::LeaseLost { .. })));
+    queue.ack(&again.receipt).await?;
+    assert_eq!(queues.end_leases().await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_subscription_that_is_given_up_takes_its_messages_along() -> Result<()> {
     let (_folder, _clock, queues) = scratch().await?;
     queues.subscribe("old", Topic::Tick, SubscriptionOptions::default()).await?;

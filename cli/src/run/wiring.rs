@@ -128,7 +128,7 @@ pub fn open_store(config: &Config) -> Result<RetryingStore<DirectoryStore>, Stor
 }
 
 /// The volumes of every target, each by its own method.
-pub async fn open_volumes(config: &Config, clock: Arc<dyn Clock>) -> Result<LocalVolumes, VolumeSnapshotError> {
+async fn open_volumes(config: &Config, clock: Arc<dyn Clock>) -> Result<LocalVolumes, VolumeSnapshotError> {
     let sources = config.targets.iter().map(|(id, target)| (id.clone(), source_of(target))).collect();
     LocalVolumes::open(&config.state_dir, sources, clock).await
 }
@@ -151,8 +151,9 @@ fn source_of(config: &TargetConfig) -> local::Source {
 }
 
 fn explain_store(error: StoreError) -> CommandError {
-    CommandError::failed(error)
-        .hint("make the store directory (it is not made by itself, so that a missing disk is noticed)")
+    CommandError::failed(error).hint(
+        "the store directory must be there and writable (it is not made by itself, so that a missing disk is noticed)",
+    )
 }
 
 async fn subscribe(queues: &SqliteQueues) -> Result<Vec<(&'static str, SqliteQueue)>, QueueError> {

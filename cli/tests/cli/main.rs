@@ -3,7 +3,10 @@
 mod bad_input;
 mod config;
 mod cycle;
+mod full_disk;
 mod killed;
+mod messages;
+mod permission;
 mod stock_tools;
 mod support;
 mod web;

@@ -13,9 +13,13 @@ use serde_json::Value;
 /// Longest wait for a process to do what it should; a slow machine must not fail a test.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A user without any rights of its own.
+pub const NOBODY: u32 = 65534;
+
 /// A folder with a config file, removed at the end.
 pub struct Host {
     folder: tempfile::TempDir,
+    user: Option<u32>,
 }
 
 /// What a finished command said.
@@ -29,11 +33,31 @@ pub struct Said {
 impl Host {
     /// A folder with store, key and a config for one target whose database lies at `database`.
     pub fn with_target(database: &Path, chain: &str, kind: &str) -> Result<Self> {
-        let host = Self { folder: tempfile::tempdir()? };
+        let host = Self { folder: tempfile::tempdir()?, user: None };
         std::fs::create_dir(host.path("bucket"))?;
         host.run(&["keygen", "--out", "keys"])?.succeeded()?;
         host.write_config(&config_text(database, chain, kind))?;
         Ok(host)
+    }
+
+    /// Runs what follows as a user whom permissions bind. Only root has to change for that; others are such a user.
+    ///
+    /// The folder is given to that user; what is made unreadable has to be so after this.
+    pub fn drop_privileges(&mut self) -> Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        // The built command may lie below a folder that only root may enter.
+        std::fs::copy(env!("CARGO_BIN_EXE_polkashots"), self.path("polkashots"))?;
+        self.user = Some(NOBODY);
+        give(self.folder.path(), NOBODY)
+    }
+
+    fn command(&self) -> Command {
+        let Some(user) = self.user else { return polkashots() };
+        let mut command = isolated(&self.path("polkashots"));
+        command.uid(user).gid(user);
+        command
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -46,12 +70,13 @@ impl Host {
 
     /// Runs the command in the folder until it ends.
     pub fn run(&self, args: &[&str]) -> Result<Said> {
-        Ok(polkashots().args(args).current_dir(self.folder.path()).stdin(Stdio::null()).output()?.into())
+        Ok(self.command().args(args).current_dir(self.folder.path()).stdin(Stdio::null()).output()?.into())
     }
 
     /// Starts the service and waits until it says where it serves.
     pub fn start(&self) -> Result<Running> {
-        let mut child = polkashots()
+        let mut child = self
+            .command()
             .args(["run", "--config", "polkashots.toml", "--log-format", "json"])
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
@@ -158,11 +183,22 @@ impl Drop for Running {
 
 /// The built command, without the settings of the machine that the test runs on.
 pub fn polkashots() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polkashots"));
+    isolated(Path::new(env!("CARGO_BIN_EXE_polkashots")))
+}
+
+fn isolated(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POLKASHOTS_")) {
         command.env_remove(name);
     }
     command
+}
+
+/// Gives everything below `path` to a user.
+pub fn give(path: &Path, user: u32) -> Result<()> {
+    let given = Command::new("chown").args(["-R", &format!("{user}:{user}")]).arg(path).status()?;
+    ensure!(given.success(), "chown of {} failed", path.display());
+    Ok(())
 }
 
 /// A config of one target; the port is chosen by the system.

@@ -95,12 +95,12 @@ pub enum ChainDatabaseError {
         /// The database.
         path: PathBuf,
     },
-    /// A record in META is there but makes no sense.
-    #[error("{}: damaged META: {reason}", path.display())]
+    /// A file or a record is there but makes no sense.
+    #[error("{}: damaged: {reason}", path.display())]
     Damaged {
         /// The database.
         path: PathBuf,
-        /// Which record, what was expected and what was found.
+        /// Which record, if it is one, what was expected and what was found.
         reason: String,
     },
     /// The files cannot be read.

@@ -260,3 +260,16 @@ fn neither_keystore_nor_network_is_opened() {
     let secret = opened.lines().filter(reads).find(|line| line.contains("keystore") || line.contains("/network"));
     assert_eq!(secret, None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_what_is_held_starts_no_node() {
+    let host = Host::new();
+    let volumes = host.volumes(None).await;
+    volumes.acquire(&host.id, host.version).await.expect("acquired");
+    let marker =
+        serde_json::json!({ "target": "dot", "start": sh(&format!("echo started >> {}", host.started().display())) });
+    fs::write(host.marker(), marker.to_string()).expect("written");
+    let held = LocalVolumes::look(&host.state(), support::clock()).await.expect("looked");
+    assert_eq!(held.iter().map(|held| held.kind).collect::<Vec<_>>(), [HeldKind::Claim]);
+    assert_eq!((host.starts(), host.marker().exists()), (0, true));
+}

@@ -164,7 +164,7 @@ impl<R: Records> Reader<'_, R> {
     }
 
     fn damaged(&self, reason: impl Into<String>) -> ChainDatabaseError {
-        ChainDatabaseError::Damaged { path: self.path.to_owned(), reason: reason.into() }
+        ChainDatabaseError::Damaged { path: self.path.to_owned(), reason: format!("META: {}", reason.into()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads RocksDB databases where they lie, without their lock.
 
+use std::fs;
 use std::path::Path;
 
 use ::rocksdb::{DB, Error, ErrorKind, Options};
@@ -15,6 +16,7 @@ const MAX_OPEN_FILES: i32 = 128;
 ///
 /// The write-ahead log is replayed in memory, for the columns that are read only.
 pub(super) fn identity(full_dir: &Path) -> Result<Identity, ChainDatabaseError> {
+    find_manifest(full_dir)?;
     let options = options();
     let present = DB::list_cf(&options, full_dir).map_err(|e| failed(full_dir, &e))?;
     if let Some(missing) = Column::ALL.map(name).into_iter().find(|name| !present.contains(name)) {
@@ -28,6 +30,19 @@ pub(super) fn identity(full_dir: &Path) -> Result<Identity, ChainDatabaseError> 
     let db = DB::open_cf_for_read_only(&options, full_dir, wanted, error_if_log_file_exist)
         .map_err(|e| failed(full_dir, &e))?;
     meta::identity(&Open { db, full_dir }, DatabaseKind::RocksDb, full_dir)
+}
+
+/// Checks that `CURRENT` names a file that is there: RocksDB would call a missing one an error of the disk, which passes.
+fn find_manifest(full_dir: &Path) -> Result<(), ChainDatabaseError> {
+    let current = full_dir.join("CURRENT");
+    let text = fs::read_to_string(&current).map_err(|e| ChainDatabaseError::io(&current, e))?;
+    let name = text.trim_end();
+    let is_name = name.starts_with("MANIFEST-") && !name.contains('/');
+    if is_name && full_dir.join(name).exists() {
+        return Ok(());
+    }
+    let reason = format!("names {name:?}, expected a MANIFEST file that is there; copy the database anew or repair it");
+    Err(ChainDatabaseError::Damaged { path: current, reason })
 }
 
 fn options() -> Options {

@@ -59,7 +59,10 @@ impl Root {
         let opened = rustix::fs::open(&self.path, flags, Mode::empty())
             .and_then(|folder| rustix::fs::fstat(&folder).map(|stat| (folder, (stat.st_dev, stat.st_ino))));
         opened.map_err(|error| {
-            let hint = "expected an existing directory: create or mount it, or set another path";
+            let hint = match error {
+                Errno::ACCESS | Errno::PERM => "the user that runs this needs read and write access to it",
+                _ => "expected an existing directory: create or mount it, or set another path",
+            };
             self.gone(operation, format!("{}: {hint}", io::Error::from(error)))
         })
     }

@@ -13,7 +13,7 @@ use crate::VolumeSnapshotError;
 /// Says what went wrong on this machine.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LocalError {
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), way_out(source))]
     Io { path: PathBuf, source: io::Error },
     #[error("no source is configured for target {target}: set its path")]
     NoSource { target: TargetId },
@@ -111,4 +111,13 @@ impl LocalError {
 /// False for an error of the system that stays until a person acts.
 fn may_pass(kind: io::ErrorKind) -> bool {
     !matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound | io::ErrorKind::StorageFull)
+}
+
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": run as a user who may read the database's files and write the state directory"
+        }
+        _ => "",
+    }
 }

@@ -91,6 +91,13 @@ impl LocalVolumes {
         Ok(Self { state, sources: Arc::new(sources) })
     }
 
+    /// Lists what the volumes of a state folder hold, and changes nothing: no node is started.
+    pub async fn look(state: &Path, clock: Arc<dyn Clock>) -> Result<Vec<Held>, VolumeSnapshotError> {
+        let root = state.to_owned();
+        let held = blocking(move || StateFolder::open(&root, clock)?.held());
+        held.await.map_err(|error| error.of("list what is held in", state.display()))
+    }
+
     /// The folder of the claims: each is a link to a chain folder.
     pub fn claims_dir(&self) -> PathBuf {
         self.state.root().join("claims")
