@@ -8,6 +8,10 @@ mod faulty;
 mod memory;
 #[cfg(feature = "test-servers")]
 pub mod rights;
+#[cfg(feature = "test-servers")]
+mod target_namespace;
 pub mod volume_snapshots_contract;
 
 pub use memory::MemoryVolumeSnapshots;
+#[cfg(feature = "test-servers")]
+pub use target_namespace::TargetNamespace;

@@ -81,6 +81,11 @@ impl Asked {
         let path = path.strip_prefix("/upload").unwrap_or(path);
         let inside = format!("/storage/v1/b/{}/o", shared.bucket_name);
         let Some(name) = path.strip_prefix(&inside) else {
+            // Where the world reads a public bucket: as on storage.googleapis.com.
+            let public = path.strip_prefix(&format!("/{}/", shared.bucket_name));
+            if let (&Method::GET, Some(name)) = (&parts.method, public) {
+                return Ok(Self::Media(decoded(name)));
+            }
             return Err(Box::new(failed(StatusCode::NOT_FOUND, "The specified bucket does not exist.")));
         };
         let named = |name: &str| decoded(name.trim_start_matches('/'));
