@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use polkashots_shared::telemetry::LogFormat;
 use url::Url;
 
+use crate::check::CheckArgs;
 use crate::completions::CompletionsArgs;
 use crate::config::{Config, ConfigError};
 use crate::config_check::ConfigCommandArgs;
@@ -78,6 +79,8 @@ pub enum Command {
     Keygen(KeygenArgs),
     /// Serve a deployed site and its bucket, with redirects and range requests
     Serve(ServeArgs),
+    /// Check terraform/, k8s/ and docker/ of a checkout against each other and against the binaries' settings
+    Check(CheckArgs),
     /// Check the config file
     Config(ConfigCommandArgs),
     /// Print a completion script for a shell

@@ -1,6 +1,7 @@
 //! The `polkashots` command: a module for each of its commands.
 
 pub mod args;
+pub mod check;
 pub mod completions;
 pub mod config;
 pub mod config_check;
@@ -40,6 +41,7 @@ pub async fn run(cli: &Cli) -> Result<(), CommandError> {
         Command::Restore(args) => restore::run(args).await,
         Command::Keygen(args) => keygen::run(args),
         Command::Serve(args) => serve::command::run(args).await,
+        Command::Check(args) => check::run(args),
         Command::Config(args) => config_check::run(args).await,
         Command::Completions(args) => completions::run(args),
     }

@@ -8,6 +8,8 @@ pub const INDEX_KEY: &str = "index.json";
 pub const INDEX_SIGNATURE_KEY: &str = "index.json.minisig";
 /// The ending of a detached signature in minisign's format.
 pub const SIGNATURE_SUFFIX: &str = ".minisig";
+/// The folder of uploads under way, in a bucket whose store has no multipart upload of its own.
+pub const PARTS_PREFIX: &str = ".uploads/";
 /// The ending of a manifest's key.
 pub const MANIFEST_SUFFIX: &str = ".manifest.json";
 /// The ending of a failure record's key.

@@ -69,7 +69,7 @@ def names(root):
     code = read(root, "shared/src/names.rs")
     if '"{worker}.{topic}.{target}"' not in code or '"{worker}.{topic}"' not in code:
         yield "shared/src/names.rs names subscriptions in another way than modules/pubsub"
-    prefix = re.search(r'PARTS_PREFIX: &str = "([^"]+)"', read(root, "shared/src/adapters/gcs/upload.rs")).group(1)
+    prefix = re.search(r'PARTS_PREFIX: &str = "([^"]+)"', code).group(1)
     for path in ("terraform/modules/storage/main.tf", "terraform/modules/identity/main.tf"):
         if f'"{prefix}"' not in read(root, path):
             yield f"{path} does not know the folder {prefix} of uploads under way"

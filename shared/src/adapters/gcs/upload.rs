@@ -21,8 +21,8 @@ use crate::adapters::mark::{MARK_FIELD, new_mark};
 use crate::ids::Sha256;
 use crate::ports::object_store::{Expected, Headers, ObjectMeta, StoreError, Upload};
 
-/// Where parts of unfinished objects lie.
-pub const PARTS_PREFIX: &str = ".uploads/";
+pub use crate::names::PARTS_PREFIX;
+
 /// The most objects that one request composes.
 const MAX_COMPOSED: usize = 32;
 /// Compositions under way at once.

@@ -5,20 +5,17 @@ use std::error::Error;
 use std::sync::Arc;
 
 use polkashots_shared::clock::{Clock, SystemClock};
-use polkashots_shared::event::Topic;
 use polkashots_shared::ids::TargetId;
 use polkashots_shared::service::{Metrics, Service, ServiceSettings, open_store, subscribe};
 use polkashots_shared::settings::RunSettings;
 use polkashots_shared::target::Target;
 use polkashots_shared::worker::LoopDeps;
 
+use super::TOPICS;
 use super::observed::ObservedVolumes;
 use super::settings::{EngineSettings, VolumeSettings};
 use crate::adapters::kubernetes::{KubernetesSettings, KubernetesVolumes};
 use crate::{Deps, Engine, NAME, Settings};
-
-/// The topics that the engine reads.
-const TOPICS: [Topic; 3] = [Topic::Tick, Topic::SnapshotUploaded, Topic::SnapshotFailed];
 
 impl ServiceSettings for EngineSettings {
     fn run(&self) -> &RunSettings {

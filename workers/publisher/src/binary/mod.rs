@@ -6,6 +6,13 @@ mod settings;
 #[cfg(feature = "cloud")]
 mod wiring;
 
+use polkashots_shared::event::Topic;
+
 pub use self::settings::{PublisherSettings, SigningSettings, SiteHostLocation, SiteHostSettings};
 #[cfg(feature = "cloud")]
 pub use self::wiring::service;
+
+/// The topics that the publisher reads.
+pub const TOPICS: [Topic; 2] = [Topic::SnapshotUploaded, Topic::SnapshotFailed];
+/// The topics that it writes to.
+pub const EMITS: [Topic; 2] = [Topic::SnapshotPublished, Topic::SnapshotFailed];

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use polkashots_shared::clock::{Clock, SystemClock};
-use polkashots_shared::event::Topic;
 use polkashots_shared::minisign::{PublicKey, SecretKey};
 use polkashots_shared::service::{Metrics, Service, ServiceSettings, open_store, subscribe};
 use polkashots_shared::settings::{RunSettings, StoreLocation, StoreSettings};
 use polkashots_shared::worker::LoopDeps;
 use url::Url;
 
+use super::TOPICS;
 use super::observed::ObservedHost;
 use super::settings::{PublisherSettings, SigningSettings, SiteHostLocation, SiteHostSettings};
 use crate::adapters::bucket_host::BucketHost;
@@ -20,9 +20,6 @@ use crate::adapters::firebase::{self, Adc, FirebaseHost, FixedToken, TokenSource
 use crate::{Deps, NAME, Publisher, SiteHost, SiteSettings};
 
 type BoxError = Box<dyn Error + Send + Sync>;
-
-/// The topics that the publisher reads.
-const TOPICS: [Topic; 2] = [Topic::SnapshotUploaded, Topic::SnapshotFailed];
 
 impl ServiceSettings for PublisherSettings {
     fn run(&self) -> &RunSettings {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use polkashots_shared::adapters::chain::Databases;
 use polkashots_shared::clock::SystemClock;
-use polkashots_shared::event::Topic;
 use polkashots_shared::service::{Metrics, Service, ServiceSettings, open_store, subscribe};
 use polkashots_shared::settings::RunSettings;
 use polkashots_shared::worker::LoopDeps;
 
+use super::TOPICS;
 use super::settings::{DatabaseSettings, SnapshotterSettings};
 use crate::blocks::Exporter;
 use crate::handle::NAME;
@@ -45,7 +45,7 @@ pub async fn service(
     metrics: Arc<Metrics>,
 ) -> Result<Service, Box<dyn Error + Send + Sync>> {
     let deps = Deps::cloud(settings, metrics).await?;
-    let (events, queues) = subscribe(&settings.queue, NAME, &[Topic::VolumeSnapshotReady]).await?;
+    let (events, queues) = subscribe(&settings.queue, NAME, &TOPICS).await?;
     let loop_deps = LoopDeps { events, store: deps.store.clone(), clock: Arc::new(SystemClock) };
     Ok(Service { worker: Arc::new(Snapshotter(deps)), queues, deps: loop_deps })
 }

@@ -1,0 +1,28 @@
+//! `polkashots check`: terraform, manifests, images and the binaries' own settings against each other.
+
+mod code;
+mod command;
+mod declared;
+mod dockerfile;
+mod finding;
+mod hcl;
+mod objects;
+mod plan;
+mod rules;
+mod strict;
+mod tree;
+mod yaml;
+
+pub use self::code::{Binary, Code, Permission, Setting, Topic};
+pub use self::command::{CheckArgs, run};
+pub use self::finding::Finding;
+pub use self::plan::{Plan, PlanError};
+pub use self::tree::{Tree, TreeError};
+
+/// Compares everything with everything; what is found is sorted by file and line.
+pub fn check(tree: &Tree, code: &Code) -> Vec<Finding> {
+    let mut report = finding::Report::default();
+    tree.broken(&mut report);
+    rules::apply(tree, code, &mut report);
+    report.into_findings()
+}
