@@ -10,7 +10,7 @@ version=$(date -u +%Y%m%d-%H%M%S)
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 find /claim -mindepth 1 -delete
 cp -a /data/. /claim/
-data=$(printf '{"target":"%s","version":"%s","volume_snapshot":"%s","claim":"%s","taken_at":"%s"}' \
+data=$(printf '{"target":"%s","version":"%s","volumeSnapshot":"%s","claim":"%s","takenAt":"%s"}' \
     "$TARGET" "$version" "$TARGET-$version" "$TARGET-restore" "$now" | base64 | tr -d '\n')
 curl -sSf -X POST -H 'Content-Type: application/json' "$PUBSUB/v1/projects/$PROJECT/topics/${PREFIX}volume-snapshot-ready:publish" \
     --data "{\"messages\": [{\"data\": \"$data\", \"attributes\": {\"target\": \"$TARGET\", \"ce-specversion\": \"1.0\",
