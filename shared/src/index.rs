@@ -59,6 +59,19 @@ pub struct IndexSnapshot {
     pub uncompressed_size: u64,
 }
 
+/// What a target's `latest.json` holds: its newest snapshot, for scripts that do not want the whole index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Latest {
+    /// Where the manifest is served.
+    pub manifest_url: String,
+    /// Where the manifest's signature is served.
+    pub signature_url: String,
+    /// The SHA-256 of the manifest as it is served.
+    pub manifest_sha256: Sha256,
+    /// What the manifest says; only the served one can be checked against its signature.
+    pub manifest: Manifest,
+}
+
 impl Index {
     /// The target with that id or permalink.
     pub fn find(&self, name: &str) -> Option<&IndexTarget> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::event::{self, Topic};
 use crate::failure::Failure;
 use crate::frames::FramesIndex;
-use crate::index::Index;
+use crate::index::{Index, Latest};
 use crate::manifest::Manifest;
 
 /// Where the schemas are served; each `$id` is this and the file's name.
@@ -23,6 +23,7 @@ pub fn all() -> Vec<(String, Schema)> {
     let documents = [
         ("manifest.v1.json", schema_for!(Manifest)),
         ("index.v1.json", schema_for!(Index)),
+        ("latest.v1.json", schema_for!(Latest)),
         ("frames.v1.json", schema_for!(FramesIndex)),
         ("failure.v1.json", schema_for!(Failure)),
     ];

@@ -19,6 +19,11 @@ pub trait Settings: Args {
     /// One line about the binary.
     const ABOUT: &'static str;
 
+    /// Further subcommands, for the help; the binary's `main` runs them and never hands them to [`parse`].
+    fn subcommands() -> Vec<Command> {
+        Vec::new()
+    }
+
     /// The whole command line.
     fn command() -> Command {
         let schema = Command::new(SCHEMA_COMMAND)
@@ -29,7 +34,7 @@ pub trait Settings: Args {
             .after_help("Each setting is a flag or a variable; the flag wins.")
             .subcommand_negates_reqs(true)
             .disable_help_subcommand(true);
-        Self::augment_args(command).subcommand(schema)
+        Self::augment_args(command).subcommand(schema).subcommands(Self::subcommands())
     }
 }
 

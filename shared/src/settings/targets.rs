@@ -61,7 +61,8 @@ pub enum TargetsError {
     },
 }
 
-/// Reads and checks a targets file. A built-in chain may be given by its name alone: `"chain": "polkadot"`.
+/// Reads and checks a targets file. A built-in chain may be given by its name alone: `"chain": "polkadot"`; it has links to
+/// explorers unless the target says which.
 pub fn load(path: &Path) -> Result<BTreeMap<TargetId, Target>, TargetsError> {
     let bytes = std::fs::read(path).map_err(|source| TargetsError::Unreadable { path: path.to_owned(), source })?;
     let not_targets = |reason: String| TargetsError::NotTargets { path: path.to_owned(), reason };
@@ -100,7 +101,12 @@ fn read(mut value: Value) -> Result<Target, String> {
             read_field(field).map_err(|reason| format!("{name}: {reason}"))?;
         }
     }
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    let links_given = value.get("explorers").is_some();
+    let mut target: Target = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    if !links_given {
+        target.explorers = target.chain.explorers();
+    }
+    Ok(target)
 }
 
 type ReadField = fn(&Value) -> Result<(), String>;
@@ -181,6 +187,23 @@ mod tests {
         let targets = load_json(&json!([target("dot"), own]))??;
         let chains: Vec<_> = targets.values().map(|target| target.chain.id.as_str()).collect();
         assert_eq!(chains, ["polkadot", "own_local"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_built_in_chain_has_its_explorers_unless_the_target_names_its_own() -> Result<()> {
+        let own = json!([{ "name": "Mine", "url": "https://explorer.example/{hash}" }]);
+        let mut none = with("explorers", json!([]));
+        none["id"] = json!("none");
+        none["permalink"] = json!("dot/none");
+        let mut mine = with("explorers", own);
+        mine["id"] = json!("mine");
+        mine["permalink"] = json!("dot/mine");
+        let targets = load_json(&json!([target("dot"), none, mine]))??;
+        let links = |id: &str| targets.iter().find(|(known, _)| known.as_str() == id).map(|(_, t)| t.explorers.clone());
+        assert_eq!(links("dot"), Chain::built_in("polkadot").map(|chain| chain.explorers()));
+        assert_eq!(links("none"), Some(Vec::new()));
+        assert_eq!(links("mine").map(|links| links.len()), Some(1));
         Ok(())
     }
 
