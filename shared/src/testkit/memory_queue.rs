@@ -7,15 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::adapters::subscription::{Backlog, DeadLetter, SubscriptionOptions, out_of_attempts};
+use crate::adapters::waiting;
 use crate::clock::Clock;
 use crate::event::{Message, Topic};
 use crate::ports::queue::{Delivery, EventSink, Queue, QueueError, Receipt};
-
-/// How long `receive` sleeps at most before it looks at the clock again.
-const LONGEST_NAP: Duration = Duration::from_millis(500);
 
 /// All subscriptions of an in-memory queue; clones share the messages.
 #[derive(Debug, Clone)]
@@ -228,20 +225,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn receive(&self, wait: Duration) -> Result<Option<Delivery>, QueueError> {
-        let deadline = Instant::now() + wait;
-        loop {
-            let changed = self.shared.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(delivery) = self.claim() {
-                return Ok(Some(delivery));
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                return Ok(None);
-            }
-            let _ = tokio::time::timeout_at(deadline.min(now + LONGEST_NAP), changed).await;
-        }
+        waiting::receive(wait, &self.shared.changed, || std::future::ready(Ok(self.claim().ok_or(None)))).await
     }
 
     async fn extend(&self, receipt: &Receipt) -> Result<(), QueueError> {

@@ -1,4 +1,5 @@
-//! Holds the Pub/Sub adapter to the contract of the port, on Google's own emulator.
+//! Holds the Pub/Sub adapter to the contract of the port, on Google's emulator.
+#![expect(clippy::print_stdout, reason = "how long each check waited is what the emulator must be watched for")]
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use chrono::Utc;
+use futures::future::{join_all, try_join_all};
 use polkashots_shared::adapters::pubsub::{
     DEAD_LETTER_SOURCE_ATTRIBUTE, PubSub, PubSubQueue, PubSubSettings, PubSubSubscription, REASON_ATTRIBUTE,
 };
@@ -18,7 +20,6 @@ use polkashots_shared::testkit::servers::{NewSubscription, PubSubAdmin, PubSubEm
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
-const PROJECT: &str = "polkashots-test";
 const PREFIX: &str = "polkashots-";
 const DEAD_LETTERS: &str = "polkashots-dead-letters";
 /// The shortest lease that Pub/Sub takes.
@@ -30,9 +31,9 @@ const MANY_ATTEMPTS: u32 = 100;
 /// How long a message that nobody holds may take.
 const SOON: Duration = Duration::from_secs(30);
 
-/// One emulator with every topic, and a client of it.
+/// A project with every topic on an emulator, and a client of it.
 struct Cloud {
-    _emulator: PubSubEmulator,
+    emulator: Arc<PubSubEmulator>,
     admin: PubSubAdmin,
     settings: PubSubSettings,
     pubsub: Arc<PubSub>,
@@ -44,13 +45,18 @@ struct Cloud {
 impl Cloud {
     async fn start_or_skip(test: &str) -> Result<Option<Self>> {
         let Some(emulator) = PubSubEmulator::start_or_skip(test) else { return Ok(None) };
-        let admin = emulator.admin(PROJECT).await;
+        Self::with_project(Arc::new(emulator), "first").await.map(Some)
+    }
+
+    /// Projects know nothing of each other, so that checks in different ones can run at the same time.
+    async fn with_project(emulator: Arc<PubSubEmulator>, project: &str) -> Result<Self> {
+        let admin = emulator.admin(project).await;
         for topic in Topic::ALL {
             admin.create_topic(&format!("{PREFIX}{topic}")).await;
         }
         admin.create_topic(DEAD_LETTERS).await;
         let settings = PubSubSettings {
-            project: PROJECT.to_owned(),
+            project: project.to_owned(),
             topic_prefix: PREFIX.to_owned(),
             emulator_host: Some(emulator.host().to_owned()),
         };
@@ -64,7 +70,7 @@ impl Cloud {
         let letters = pubsub.subscribe(PubSubSubscription { dead_letter_topic: None, ..subscription("dead-letters") });
         let letters = letters.await?;
         let (declared, seen_letters) = (Mutex::default(), Mutex::default());
-        Ok(Some(Self { _emulator: emulator, admin, settings, pubsub, declared, letters, seen_letters }))
+        Ok(Self { emulator, admin, settings, pubsub, declared, letters, seen_letters })
     }
 
     /// Creates a subscription with dead letters, unless it is there.
@@ -170,37 +176,56 @@ impl QueueUnderTest for Cloud {
     }
 }
 
+/// Each check waits for the emulator most of the time, so that all run at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn pubsub_holds_the_contract() -> Result<()> {
-    let Some(cloud) = Cloud::start_or_skip("pubsub_holds_the_contract").await? else { return Ok(()) };
-    queue_contract::run(&cloud).await;
+    let Some(first) = Cloud::start_or_skip("pubsub_holds_the_contract").await? else { return Ok(()) };
+    let count = queue_contract::checks(&first).len();
+    let projects = (0..count).map(|number| {
+        let emulator = first.emulator.clone();
+        async move { Cloud::with_project(emulator, &format!("contract-{number:02}")).await }
+    });
+    let clouds = try_join_all(projects).await?;
+    let checks = clouds.iter().enumerate().map(|(number, cloud)| queue_contract::checks(cloud).swap_remove(number));
+    join_all(checks.map(|(name, check)| timed(name, check))).await;
     Ok(())
 }
 
-/// The rest shares one emulator, because starting one takes seconds; each check has its own subscription.
+/// The rest shares one emulator too, because starting one takes seconds; each check has its own project.
 #[tokio::test(flavor = "multi_thread")]
 async fn pubsub_keeps_a_workers_promises() -> Result<()> {
-    let Some(cloud) = Cloud::start_or_skip("pubsub_keeps_a_workers_promises").await? else { return Ok(()) };
-    a_missing_subscription_is_named(&cloud).await?;
-    an_empty_pull_ends_within_its_wait(&cloud).await?;
-    an_event_arrives_as_cloud_event_with_its_filter_attribute(&cloud).await?;
-    messages_of_other_targets_are_taken_off_unseen(&cloud).await?;
-    a_returned_message_comes_to_another(&cloud).await?;
-    let (long, killed, single, returned) = tokio::join!(
-        a_long_handler_keeps_its_message(&cloud),
-        a_killed_holders_message_goes_to_another(&cloud),
-        one_message_is_leased_at_a_time(&cloud),
-        a_message_returned_too_often_is_a_dead_letter(&cloud),
-    );
-    long.context("a long handler").and(killed.context("a killed holder"))?;
-    single.context("one at a time").and(returned.context("returned too often"))
+    let Some(first) = Cloud::start_or_skip("pubsub_keeps_a_workers_promises").await? else { return Ok(()) };
+    let project = |name: &'static str| Cloud::with_project(first.emulator.clone(), name);
+    tokio::try_join!(
+        async { a_missing_subscription_is_named(&project("missing").await?).await.context("missing") },
+        async { an_empty_pull_ends_within_its_wait(&project("empty").await?).await.context("empty") },
+        async { messages_of_other_targets_are_taken_off_unseen(&project("filtered").await?).await.context("filtered") },
+        async {
+            an_event_arrives_as_cloud_event_with_its_filter_attribute(&project("events").await?).await.context("events")
+        },
+        async { a_returned_message_comes_to_another(&project("returned").await?).await.context("returned") },
+        async { a_long_handler_keeps_its_message(&project("long").await?).await.context("long") },
+        async { a_killed_holders_message_goes_to_another(&project("killed").await?).await.context("killed") },
+        async { one_message_is_leased_at_a_time(&project("single").await?).await.context("single") },
+        async {
+            a_message_returned_too_often_is_a_dead_letter(&project("dead-letters").await?).await.context("dead-letters")
+        },
+    )?;
+    Ok(())
+}
+
+/// Says how long a check took, where the output of a test is shown.
+async fn timed(name: &str, check: impl Future<Output = ()>) {
+    let started = Instant::now();
+    check.await;
+    println!("{:6.1} s  {name}", started.elapsed().as_secs_f64());
 }
 
 async fn a_missing_subscription_is_named(cloud: &Cloud) -> Result<()> {
     let queue = cloud.pubsub.subscribe(subscription("nowhere")).await?;
     let refused = queue.receive(SOON).await.err().context("a missing subscription is an error")?;
     assert!(matches!(refused, QueueError::Permanent { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("projects/polkashots-test/subscriptions/nowhere"), "{refused}");
+    assert!(refused.to_string().contains("projects/missing/subscriptions/nowhere"), "{refused}");
     let other =
         PubSub::connect(PubSubSettings { topic_prefix: "absent-".to_owned(), ..cloud.settings.clone() }).await?;
     let refused = other.publish(Topic::Tick, &bare_tick("polkadot")).await.err().context("a missing topic")?;

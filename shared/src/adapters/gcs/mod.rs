@@ -143,13 +143,19 @@ impl ObjectStore for GcsStore {
         let mut response = self.open(key, ReadRange::all()).await?;
         let highlights = response.object();
         let size = u64::try_from(highlights.size).unwrap_or(0);
+        let too_large = |size_bytes| StoreError::TooLarge { key: key.to_owned(), size_bytes, max_bytes };
         if size > max_bytes {
-            return Err(StoreError::TooLarge { key: key.to_owned(), size_bytes: size, max_bytes });
+            return Err(too_large(size));
         }
         let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0));
         while let Some(chunk) = response.next().await {
             bytes.extend_from_slice(&chunk.map_err(|error| classify("read", key, error, None))?);
+            // The size that was announced may be missing or wrong.
+            if bytes.len() as u64 > max_bytes {
+                return Err(too_large(bytes.len() as u64));
+            }
         }
+        let size = bytes.len() as u64;
         let generation = Generation(highlights.generation.to_string());
         let known = self.head(key).await?.filter(|meta| meta.generation == generation);
         let updated = known.map_or_else(Utc::now, |meta| meta.updated);

@@ -6,19 +6,17 @@
 //! Storage finds the CRC32C that was computed here over all bytes.
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_storage::model::compose_object_request::SourceObject;
 use google_cloud_storage::model::{Object, ObjectChecksums};
-use sha2::Digest;
-use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::error::{classify, is_checksum_refusal};
 use super::{GcsStore, meta};
 use crate::adapters::mark::{MARK_FIELD, new_mark};
-use crate::ids::Sha256;
+use crate::adapters::parts::{PartBuffer, Sending};
 use crate::ports::object_store::{Expected, Headers, ObjectMeta, StoreError, Upload};
 
 pub use crate::names::PARTS_PREFIX;
@@ -37,12 +35,10 @@ pub struct PartUpload {
     mark: String,
     /// `.uploads/<mark>/`.
     prefix: String,
-    buffer: BytesMut,
-    size: u64,
+    buffer: PartBuffer,
     crc32c: u32,
-    sha256: sha2::Sha256,
     parts: Vec<String>,
-    sending: JoinSet<Result<(), StoreError>>,
+    sending: Sending<()>,
 }
 
 impl PartUpload {
@@ -50,66 +46,34 @@ impl PartUpload {
     pub fn new(store: GcsStore, key: &str, headers: &Headers) -> Result<Self, StoreError> {
         let mark = new_mark(key)?;
         Ok(Self {
-            buffer: BytesMut::new(),
+            buffer: PartBuffer::new(store.settings.part_size_bytes),
+            sending: Sending::new(key, store.settings.parallel_parts),
             store,
             key: key.to_owned(),
             headers: headers.clone(),
             prefix: format!("{PARTS_PREFIX}{mark}/"),
             mark,
-            size: 0,
             crc32c: 0,
-            sha256: sha2::Sha256::new(),
             parts: Vec::new(),
-            sending: JoinSet::new(),
         })
     }
 
-    async fn send_part(&mut self) -> Result<(), StoreError> {
-        while self.sending.len() >= self.store.settings.parallel_parts {
-            self.join_one().await?;
-        }
-        let part = self.buffer.split().freeze();
+    async fn send_part(&mut self, part: Bytes) -> Result<(), StoreError> {
         let name = format!("{}0-{:08}", self.prefix, self.parts.len());
         self.parts.push(name.clone());
         let store = self.store.clone();
-        self.sending.spawn(async move {
+        let sent = async move {
             let headers = Headers { content_type: "application/octet-stream".into(), cache_control: "no-store".into() };
             store.write_whole(&name, part, None, &headers).await.map(|_| ())
-        });
-        Ok(())
-    }
-
-    async fn join_one(&mut self) -> Result<(), StoreError> {
-        match self.sending.join_next().await {
-            None => Ok(()),
-            Some(Ok(sent)) => sent,
-            Some(Err(error)) => {
-                Err(StoreError::Transient { operation: "upload", key: self.key.clone(), source: error.into() })
-            }
-        }
-    }
-
-    async fn join_all(&mut self) -> Result<(), StoreError> {
-        while !self.sending.is_empty() {
-            self.join_one().await?;
-        }
-        Ok(())
+        };
+        self.sending.send(sent).await
     }
 
     async fn send_rest(&mut self, expected: Expected) -> Result<(), StoreError> {
-        self.check(expected)?;
-        if !self.buffer.is_empty() || self.parts.is_empty() {
-            self.send_part().await?;
+        if let Some(last) = self.buffer.finish(&self.key, expected)? {
+            self.send_part(last).await?;
         }
-        self.join_all().await
-    }
-
-    fn check(&self, expected: Expected) -> Result<(), StoreError> {
-        let found = Expected { size: self.size, sha256: Sha256(self.sha256.clone().finalize().into()) };
-        if found == expected {
-            return Ok(());
-        }
-        Err(StoreError::Corrupt { key: self.key.clone(), reason: expected.difference(&found) })
+        self.sending.join_all().await.map(drop)
     }
 
     /// Composes level by level until the parts fit into one request; then creates the object from them.
@@ -186,16 +150,9 @@ fn sources(parts: &[String]) -> impl Iterator<Item = SourceObject> {
 #[async_trait]
 impl Upload for PartUpload {
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
-        self.size += bytes.len() as u64;
         self.crc32c = crc32c::crc32c_append(self.crc32c, &bytes);
-        self.sha256.update(&bytes);
-        while !bytes.is_empty() {
-            let room = self.store.settings.part_size_bytes - self.buffer.len();
-            let taken = bytes.split_to(room.min(bytes.len()));
-            self.buffer.extend_from_slice(&taken);
-            if self.buffer.len() == self.store.settings.part_size_bytes {
-                self.send_part().await?;
-            }
+        while let Some(part) = self.buffer.fill(&mut bytes) {
+            self.send_part(part).await?;
         }
         Ok(())
     }
@@ -210,7 +167,7 @@ impl Upload for PartUpload {
     }
 
     async fn abort(mut self: Box<Self>) -> Result<(), StoreError> {
-        self.sending.shutdown().await;
+        self.sending.stop().await;
         self.clean().await;
         Ok(())
     }

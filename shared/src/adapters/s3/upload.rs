@@ -9,18 +9,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::{MultipartId, ObjectStoreExt, PutMultipartOptions, PutPayload};
 use serde::{Deserialize, Serialize};
-use sha2::Digest;
-use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::error::{classify, classify_bucket, classify_write};
 use super::{S3Store, attributes, path};
 use crate::adapters::mark::new_mark;
-use crate::ids::Sha256;
+use crate::adapters::parts::{PartBuffer, Sending};
 use crate::ports::object_store::{Expected, Headers, ObjectMeta, ObjectStore, Precondition, StoreError, Upload};
 
 /// Where markers of unfinished uploads lie; no listing shows them.
@@ -43,12 +41,9 @@ pub struct MultipartUpload {
     key: String,
     upload_id: MultipartId,
     mark: String,
-    buffer: BytesMut,
-    size: u64,
-    sha256: sha2::Sha256,
+    buffer: PartBuffer,
     begun: usize,
-    sent: Vec<(usize, PartId)>,
-    sending: JoinSet<Result<(usize, PartId), StoreError>>,
+    sending: Sending<(usize, PartId)>,
 }
 
 impl MultipartUpload {
@@ -59,16 +54,13 @@ impl MultipartUpload {
         let begun = store.client.create_multipart_opts(&path(key)?, options).await;
         let upload_id = begun.map_err(|error| classify_bucket("upload", key, &store.settings.bucket, error))?;
         let upload = Self {
+            buffer: PartBuffer::new(store.settings.part_size_bytes),
+            sending: Sending::new(key, store.settings.parallel_parts),
             store,
             key: key.to_owned(),
             upload_id,
             mark,
-            buffer: BytesMut::new(),
-            size: 0,
-            sha256: sha2::Sha256::new(),
             begun: 0,
-            sent: Vec::new(),
-            sending: JoinSet::new(),
         };
         upload.leave_marker().await?;
         Ok(upload)
@@ -93,22 +85,19 @@ impl MultipartUpload {
         }
     }
 
-    async fn send_part(&mut self) -> Result<(), StoreError> {
+    async fn send_part(&mut self, part: Bytes) -> Result<(), StoreError> {
         if self.begun == MAX_PARTS {
             return Err(self.too_large());
         }
-        while self.sending.len() >= self.store.settings.parallel_parts {
-            self.join_one().await?;
-        }
         let number = self.begun;
         self.begun += 1;
-        let part = PutPayload::from_bytes(self.buffer.split().freeze());
+        let part = PutPayload::from_bytes(part);
         let (client, key, id) = (self.store.client.clone(), self.key.clone(), self.upload_id.clone());
-        self.sending.spawn(async move {
+        let sent = async move {
             let sent = client.put_part(&path(&key)?, &id, number, part).await;
             sent.map(|part| (number, part)).map_err(|error| classify("upload part of", &key, error))
-        });
-        Ok(())
+        };
+        self.sending.send(sent).await
     }
 
     fn too_large(&self) -> StoreError {
@@ -117,37 +106,18 @@ impl MultipartUpload {
         StoreError::Permanent { operation: "upload", key: self.key.clone(), source: reason.into() }
     }
 
-    async fn join_one(&mut self) -> Result<(), StoreError> {
-        match self.sending.join_next().await {
-            None => Ok(()),
-            Some(Ok(sent)) => {
-                self.sent.push(sent?);
-                Ok(())
-            }
-            Some(Err(error)) => {
-                Err(StoreError::Transient { operation: "upload", key: self.key.clone(), source: error.into() })
-            }
+    /// Sends what is left; the parts, in order.
+    async fn send_rest(&mut self, expected: Expected) -> Result<Vec<PartId>, StoreError> {
+        if let Some(last) = self.buffer.finish(&self.key, expected)? {
+            self.send_part(last).await?;
         }
-    }
-
-    async fn send_rest(&mut self, expected: Expected) -> Result<(), StoreError> {
-        let found = Expected { size: self.size, sha256: Sha256(self.sha256.clone().finalize().into()) };
-        if found != expected {
-            return Err(StoreError::Corrupt { key: self.key.clone(), reason: expected.difference(&found) });
-        }
-        if !self.buffer.is_empty() || self.begun == 0 {
-            self.send_part().await?;
-        }
-        while !self.sending.is_empty() {
-            self.join_one().await?;
-        }
-        Ok(())
+        let mut sent = self.sending.join_all().await?;
+        sent.sort_by_key(|(number, _)| *number);
+        Ok(sent.into_iter().map(|(_, part)| part).collect())
     }
 
     /// Creates the object, if there is none.
-    async fn complete(&mut self) -> Result<ObjectMeta, StoreError> {
-        self.sent.sort_by_key(|(number, _)| *number);
-        let parts = self.sent.drain(..).map(|(_, part)| part).collect();
+    async fn complete(&self, parts: Vec<PartId>) -> Result<ObjectMeta, StoreError> {
         let completed = self.store.creating.complete_multipart(&path(&self.key)?, &self.upload_id, parts).await;
         if let Err(error) = completed {
             let bucket = &self.store.settings.bucket;
@@ -160,11 +130,11 @@ impl MultipartUpload {
             source: "the object was deleted right after its upload".into(),
         };
         let created = self.store.head(&self.key).await?.ok_or_else(gone)?;
-        if created.size == self.size {
+        if created.size == self.buffer.size() {
             return Ok(created);
         }
         self.store.delete(&self.key).await?;
-        let reason = format!("sent {} bytes, stored {}", self.size, created.size);
+        let reason = format!("sent {} bytes, stored {}", self.buffer.size(), created.size);
         Err(StoreError::Corrupt { key: self.key.clone(), reason })
     }
 
@@ -180,28 +150,21 @@ impl MultipartUpload {
 #[async_trait]
 impl Upload for MultipartUpload {
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
-        self.size += bytes.len() as u64;
-        self.sha256.update(&bytes);
-        while !bytes.is_empty() {
-            let room = self.store.settings.part_size_bytes - self.buffer.len();
-            let taken = bytes.split_to(room.min(bytes.len()));
-            self.buffer.extend_from_slice(&taken);
-            if self.buffer.len() == self.store.settings.part_size_bytes {
-                self.send_part().await?;
-            }
+        while let Some(part) = self.buffer.fill(&mut bytes) {
+            self.send_part(part).await?;
         }
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>, expected: Expected) -> Result<ObjectMeta, StoreError> {
         let finished = match self.send_rest(expected).await {
-            Ok(()) => self.complete().await,
+            Ok(parts) => self.complete(parts).await,
             Err(error) => Err(error),
         };
         match &finished {
             Ok(_) => self.remove_marker().await,
             Err(_) => {
-                self.sending.shutdown().await;
+                self.sending.stop().await;
                 self.discard().await;
             }
         }
@@ -209,7 +172,7 @@ impl Upload for MultipartUpload {
     }
 
     async fn abort(mut self: Box<Self>) -> Result<(), StoreError> {
-        self.sending.shutdown().await;
+        self.sending.stop().await;
         self.discard().await;
         Ok(())
     }

@@ -16,10 +16,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use self::schema::failed;
 pub use super::subscription::{Backlog, DeadLetter, SubscriptionOptions};
+use super::waiting::{self, Claimed};
 use crate::clock::Clock;
 use crate::event::{Message, Topic};
 use crate::ports::queue::{Delivery, EventSink, Queue, QueueError, Receipt};
@@ -27,9 +27,6 @@ use crate::ports::queue::{Delivery, EventSink, Queue, QueueError, Receipt};
 mod letters;
 mod messages;
 mod schema;
-
-/// How long `receive` sleeps at most before it looks for what other processes published.
-const LONGEST_NAP: Duration = Duration::from_millis(500);
 
 /// All subscriptions of one queue file; clones share the connection.
 #[derive(Debug, Clone)]
@@ -191,7 +188,7 @@ pub struct SqliteQueue {
 
 impl SqliteQueue {
     /// Claims a message, or says in how long the next becomes visible.
-    async fn claim(&self) -> Result<Result<Delivery, Option<Duration>>, QueueError> {
+    async fn claim(&self) -> Result<Claimed, QueueError> {
         let name = self.name.clone();
         let next = self.shared.read(move |connection, now| messages::next_visible(connection, &name, now)).await?;
         if next != Some(Duration::ZERO) {
@@ -233,21 +230,7 @@ impl Queue for SqliteQueue {
     }
 
     async fn receive(&self, wait: Duration) -> Result<Option<Delivery>, QueueError> {
-        let deadline = Instant::now() + wait;
-        loop {
-            let changed = self.shared.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let next = match self.claim().await? {
-                Ok(delivery) => return Ok(Some(delivery)),
-                Err(next) => next.unwrap_or(LONGEST_NAP).min(LONGEST_NAP),
-            };
-            let now = Instant::now();
-            if now >= deadline {
-                return Ok(None);
-            }
-            let _ = tokio::time::timeout_at(deadline.min(now + next), changed).await;
-        }
+        waiting::receive(wait, &self.shared.changed, || self.claim()).await
     }
 
     async fn extend(&self, receipt: &Receipt) -> Result<(), QueueError> {

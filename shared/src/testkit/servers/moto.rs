@@ -1,12 +1,11 @@
 //! An S3 server: moto, from PyPI.
 
-use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::Command;
 
 use super::Process;
+use super::process::in_target_folder;
 use crate::testkit::skip::{program_or_skip, skipped};
 
 /// Where `script/test` puts moto's virtual environment, under the target folder.
@@ -26,7 +25,7 @@ impl Moto {
     ///
     /// Where moto is installed and does not start.
     pub fn start_or_skip(test: &str) -> Option<Self> {
-        let program = in_target_folder().or_else(|| program_or_skip(test, "moto_server"))?;
+        let program = in_target_folder(SERVER).or_else(|| program_or_skip(test, "moto_server"))?;
         let process = Process::start(Command::new(program).args(["-H", "127.0.0.1", "-p", "0"]), "Running on http");
         let process = process.expect("moto starts");
         let Some((_, address)) = process.ready_line().split_once("http://") else {
@@ -56,12 +55,4 @@ impl Moto {
         }
         Err(io::Error::other(format!("bucket {name} was not created: {status}")))
     }
-}
-
-/// Beside the folder of the running test: `target/debug/deps/test` leads to `target/moto-venv`.
-fn in_target_folder() -> Option<PathBuf> {
-    let running = env::current_exe().ok()?;
-    let built_here = concat!(env!("CARGO_MANIFEST_DIR"), "/../target");
-    let folders = running.ancestors().skip(1).map(PathBuf::from).chain([PathBuf::from(built_here)]);
-    folders.map(|folder| folder.join(SERVER)).find(|path| path.is_file())
 }

@@ -1,7 +1,9 @@
 //! A server that is another process.
 
+use std::env;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -50,6 +52,14 @@ impl Drop for Process {
 /// A port of 127.0.0.1 that nobody listens on at the moment.
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// What `script/test` installed as `target/<path>`, if it did; a running test is in `target/debug/deps`.
+pub fn in_target_folder(path: &str) -> Option<PathBuf> {
+    let running = env::current_exe().ok()?;
+    let built_here = concat!(env!("CARGO_MANIFEST_DIR"), "/../target");
+    let folders = running.ancestors().skip(1).map(PathBuf::from).chain([PathBuf::from(built_here)]);
+    folders.map(|folder| folder.join(path)).find(|path| path.exists())
 }
 
 /// Reads the output to its end, so that the server never waits for a reader.

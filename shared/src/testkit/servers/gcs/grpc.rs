@@ -16,13 +16,13 @@ use super::messages::{
     Object, ObjectChecksums, Timestamp,
 };
 
-const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 const MAX_PAGE: usize = 1000;
 /// The bytes before a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
 /// A request that was understood.
-enum Asked {
+pub enum Asked {
     Get(GetObjectRequest),
     List(ListObjectsRequest),
     Delete(DeleteObjectRequest),
@@ -50,7 +50,7 @@ pub async fn answer(shared: &Shared, request: Request) -> Response {
 }
 
 impl Asked {
-    fn decode(path: &str, body: Bytes) -> Result<Self, Box<Response>> {
+    pub fn decode(path: &str, body: Bytes) -> Result<Self, Box<Response>> {
         let message = body.slice(PREFIX_BYTES.min(body.len())..);
         let decoded = match path.strip_prefix("/google.storage.v2.Storage/") {
             Some("GetObject") => GetObjectRequest::decode(message).map(Self::Get),
@@ -62,7 +62,7 @@ impl Asked {
         decoded.map_err(|error| Box::new(grpc_failed(3, &error.to_string())))
     }
 
-    fn bucket(&self) -> String {
+    pub fn bucket(&self) -> String {
         match self {
             Self::Get(get) => get.bucket.clone(),
             Self::List(list) => list.parent.clone(),
@@ -146,7 +146,7 @@ impl Shared {
     }
 }
 
-fn timestamp(time: DateTime<Utc>) -> Timestamp {
+pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
     let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
     Timestamp { seconds: time.timestamp(), nanos }
 }

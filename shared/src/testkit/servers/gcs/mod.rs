@@ -5,6 +5,7 @@
 //! a listing. It does not remember a request that is sent again after its answer was lost: that is the client's to solve.
 
 mod answers;
+mod bridge;
 mod bucket;
 mod faults;
 mod grpc;
@@ -24,6 +25,7 @@ use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use self::bridge::ControlBridge;
 use self::bucket::Bucket;
 use self::faults::Faults;
 pub use self::faults::{Call, Fault, Operation};
