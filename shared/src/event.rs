@@ -16,6 +16,8 @@ use crate::ids::{BlockHash, Height, Sha256, TargetId, Version};
 pub const MAX_DATA_BYTES: usize = 64 * 1024;
 /// The attribute that subscriptions filter on.
 pub const TARGET_ATTRIBUTE: &str = "target";
+/// The attribute of the W3C trace context, as CloudEvents' distributed tracing extension has it.
+pub const TRACEPARENT_ATTRIBUTE: &str = "ce-traceparent";
 
 /// A stream of events of one type; the names are those of the Pub/Sub topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -293,7 +295,7 @@ impl Event {
             .map(|(name, value)| (name.to_owned(), value)),
         );
         if let Some(traceparent) = &self.traceparent {
-            attributes.insert("ce-traceparent".into(), traceparent.clone());
+            attributes.insert(TRACEPARENT_ATTRIBUTE.into(), traceparent.clone());
         }
         if let Some(version) = self.payload.version() {
             attributes.insert("version".into(), version.to_string());
@@ -324,7 +326,7 @@ impl Event {
             id: required("ce-id")?,
             source: required("ce-source")?,
             time: event_time(attribute("ce-time"), published_at)?,
-            traceparent: attribute("ce-traceparent").cloned(),
+            traceparent: attribute(TRACEPARENT_ATTRIBUTE).cloned(),
             payload: parse_payload(topic, &message.data)?,
         })
     }

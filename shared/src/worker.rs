@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, field, info, info_span, warn};
 
 use crate::clock::Clock;
-use crate::event::{Event, Payload};
+use crate::event::{Event, Payload, TRACEPARENT_ATTRIBUTE};
 use crate::failure;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::queue::{Delivery, EventSink, Queue, QueueError};
 use crate::retry::{Policy, retry};
+use crate::telemetry::context;
 
 /// One worker's logic: effects through its own deps, no clock, no environment, no acknowledging.
 #[async_trait]
@@ -177,6 +178,7 @@ pub async fn run_one(
         target_id = field::Empty,
         traceparent = field::Empty,
     );
+    context::adopt(&span, delivery.message.attributes.get(TRACEPARENT_ATTRIBUTE));
     see_through(queue, worker, deps, &delivery, stop).instrument(span).await.map(Some)
 }
 
@@ -211,8 +213,8 @@ async fn see_through(
 fn name_span(event: &Event) {
     let span = Span::current();
     span.record("event_id", event.id.as_str()).record("target_id", field::display(event.payload.target()));
-    if let Some(traceparent) = &event.traceparent {
-        span.record("traceparent", traceparent.as_str());
+    if let Some(traceparent) = context::traceparent(&span).or_else(|| event.traceparent.clone()) {
+        span.record("traceparent", traceparent);
     }
 }
 
@@ -292,7 +294,8 @@ fn panicked(panic: &(dyn Any + Send)) -> HandleError {
 
 async fn emit_all(deps: &LoopDeps, cause: &Event, events: Vec<Event>, patience: &Policy) -> Result<(), HandleError> {
     for mut event in events {
-        event.traceparent = event.traceparent.or_else(|| cause.traceparent.clone());
+        let ours = || context::traceparent(&Span::current());
+        event.traceparent = event.traceparent.or_else(ours).or_else(|| cause.traceparent.clone());
         let (topic, message) = (event.payload.topic(), event.to_message());
         retry(patience, "emit", QueueError::is_transient, || deps.events.publish(topic, &message))
             .await

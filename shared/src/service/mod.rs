@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ use crate::clock::SystemClock;
 use crate::names;
 use crate::ports::queue::{Queue, QueueError};
 use crate::settings::{RunSettings, Settings};
-use crate::telemetry;
+use crate::telemetry::{self, Traces};
 use crate::worker::{self, Disposition, LoopDeps, Worker, error_chain};
 
 /// The largest index that is read for its ages, in bytes.
@@ -92,12 +93,13 @@ where
         Err(exit) => return exit,
     };
     let run = settings.run().clone();
-    if let Err(error) = telemetry::init(run.log.log_format, &run.log.log_level) {
-        return report(S::NAME, &error);
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(S::NAME, &error),
+    };
+    let traces = match start_telemetry(S::NAME, &run, &runtime) {
+        Ok(traces) => traces,
+        Err(error) => return report(S::NAME, error.as_ref()),
     };
     let ended = runtime.block_on(async {
         let stop = stop_at_signals()?;
@@ -106,10 +108,25 @@ where
         service.run(&run, metrics, stop).await?;
         Ok::<(), Box<dyn Error + Send + Sync>>(())
     });
-    match ended {
+    let exit = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(S::NAME, error.as_ref()),
+    };
+    if let Some(traces) = traces {
+        traces.end();
     }
+    exit
+}
+
+fn start_telemetry(
+    name: &'static str,
+    run: &RunSettings,
+    runtime: &Runtime,
+) -> Result<Option<Traces>, Box<dyn Error + Send + Sync>> {
+    let _inside = runtime.enter();
+    let traces = run.otlp_endpoint.as_ref().map(|endpoint| Traces::start(endpoint, name)).transpose()?;
+    telemetry::init_with_traces(run.log.log_format, &run.log.log_level, traces.as_ref())?;
+    Ok(traces)
 }
 
 fn report(name: &str, error: &(dyn Error + 'static)) -> ExitCode {

@@ -1,7 +1,7 @@
 //! The settings of the workers' own binaries: each has a flag, a variable and a line of help.
 //!
 //! Nothing else in a worker reads the environment. The few variables that do not start with `POLKASHOTS_` are the ones
-//! that a whole ecosystem agrees on: those of emulators and of polkadot-k8s.
+//! that a whole ecosystem agrees on: those of emulators, of OpenTelemetry and of polkadot-k8s.
 
 mod command_line;
 mod duration;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use clap::{ArgAction, Args};
+use url::Url;
 
 use super::duration::duration;
 use crate::telemetry::LogFormat;
@@ -22,6 +23,9 @@ pub struct RunSettings {
     /// Where /healthz, /readyz and /metrics are served without --one-shot
     #[arg(long, env = "POLKASHOTS_LISTEN", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9090")]
     pub listen: SocketAddr,
+    /// Send traces by OTLP over HTTP to the collector at this address, as in http://collector:4318; without it none are made
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
+    pub otlp_endpoint: Option<Url>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the heading's text")]
     pub log: LogSettings,
@@ -38,4 +42,9 @@ pub struct LogSettings {
     #[arg(long, env = "POLKASHOTS_LOG", value_name = "FILTER", default_value = "info",
           value_parser = NonEmptyStringValueParser::new())]
     pub log_level: String,
+}
+
+fn collector(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "expected an http(s) address, as in http://collector:4318".to_owned())
 }

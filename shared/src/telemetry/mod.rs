@@ -1,14 +1,19 @@
-//! Logs for a person on a terminal and for Cloud Logging elsewhere.
+//! Logs for a person on a terminal and for Cloud Logging elsewhere, and traces where a collector is named.
 
 mod cloud_logging;
+pub(crate) mod context;
+#[cfg(feature = "service")]
+mod traces;
 
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use cloud_logging::CloudLogging;
+#[cfg(feature = "service")]
+pub use traces::Traces;
 
 /// How log lines look. All go to standard error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -42,6 +47,18 @@ pub enum TelemetryError {
 ///
 /// A second call checks its level and otherwise changes nothing: the first one stays.
 pub fn init(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
+    start(format, level, None)
+}
+
+/// As [`init`], and has spans recorded too.
+#[cfg(feature = "service")]
+pub fn init_with_traces(format: LogFormat, level: &str, traces: Option<&Traces>) -> Result<(), TelemetryError> {
+    start(format, level, traces.map(|traces| traces.layer().boxed()))
+}
+
+type Recorder = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn start(format: LogFormat, level: &str, recorder: Option<Recorder>) -> Result<(), TelemetryError> {
     let filter = parse_filter(level)?;
     let on_terminal = io::stderr().is_terminal();
     let as_text = match format {
@@ -51,7 +68,10 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
     };
     let text = as_text.then(|| fmt::layer().with_writer(io::stderr).with_ansi(on_terminal));
     let json = (!as_text).then(|| CloudLogging::new(io::stderr));
-    let started = tracing_subscriber::registry().with(text.with_filter(filter.clone())).with(json.with_filter(filter));
+    let started = tracing_subscriber::registry()
+        .with(recorder)
+        .with(text.with_filter(filter.clone()))
+        .with(json.with_filter(filter));
     // The error means that another subscriber is there already, which stays.
     let _already_started = started.try_init();
     Ok(())

@@ -6,12 +6,13 @@ use std::path::Path;
 use crate::settings::{Parsed, SCHEMA_COMMAND, Setting, Settings, parse_from};
 
 /// Variables that a whole ecosystem agrees on.
-const AGREED: [&str; 7] = [
+const AGREED: [&str; 8] = [
     "ARCHIVE_URL",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "CHAIN",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
     "PUBSUB_EMULATOR_HOST",
     "STORAGE_EMULATOR_HOST",
 ];

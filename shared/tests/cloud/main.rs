@@ -5,3 +5,4 @@ mod fake_gcs;
 mod gcs;
 mod pubsub;
 mod s3;
+mod traces;

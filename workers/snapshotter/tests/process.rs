@@ -14,10 +14,12 @@ use polkashots_shared::event::{Event, Payload, Topic, VolumeSnapshotReady};
 use polkashots_shared::ids::{TargetId, Version};
 use polkashots_shared::names;
 use polkashots_shared::ports::queue::{EventSink, Queue};
-use polkashots_shared::testkit::servers::{NewSubscription, PubSubEmulator};
+use polkashots_shared::testkit::servers::{Collector, NewSubscription, PubSubEmulator};
 
 const PROJECT: &str = "project";
 const PREFIX: &str = "ps-";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const ENGINES_SPAN: &str = "b7ad6b7169203331";
 
 /// A host with the fixture's database in its claim, and the emulator that tells it what to do.
 struct Host {
@@ -85,8 +87,13 @@ impl Host {
     }
 
     async fn one_shot(&self, wait: &str) -> Result<Output> {
+        self.one_shot_with(wait, &[]).await
+    }
+
+    async fn one_shot_with(&self, wait: &str, variables: &[(&str, &str)]) -> Result<Output> {
         let mut command = self.command();
         command.env("POLKASHOTS_ONE_SHOT", "true").env("POLKASHOTS_RECEIVE_WAIT", wait);
+        command.envs(variables.iter().copied());
         Ok(tokio::task::spawn_blocking(move || command.output()).await??)
     }
 
@@ -117,7 +124,8 @@ impl Host {
             claim: names::claim_name(&self.target),
             taken_at: version.time(),
         };
-        let event = Event::new("engine", version.time(), Payload::VolumeSnapshotReady(ready));
+        let mut event = Event::new("engine", version.time(), Payload::VolumeSnapshotReady(ready));
+        event.traceparent = Some(format!("00-{TRACE}-{ENGINES_SPAN}-01"));
         self.pubsub().await?.publish(Topic::VolumeSnapshotReady, &event.to_message()).await?;
         Ok(version)
     }
@@ -185,8 +193,9 @@ async fn a_one_shot_takes_one_message_and_an_empty_pull_is_no_failure() -> Resul
     assert!(empty.status.success() && text(&empty).contains("no message"), "{}", text(&empty));
     assert!(started.elapsed() < Duration::from_secs(20), "an empty pull took {:?}", started.elapsed());
 
+    let collector = Collector::start().await?;
     host.publish_ready().await?;
-    let ran = host.one_shot("60s").await?;
+    let ran = host.one_shot_with("60s", &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint())]).await?;
     assert!(ran.status.success(), "{}", text(&ran));
     let said = text(&ran);
     for figure in
@@ -200,6 +209,12 @@ async fn a_one_shot_takes_one_message_and_an_empty_pull_is_no_failure() -> Resul
     uploaded.ack(&delivery.receipt).await?;
     let event = Event::from_message(Topic::SnapshotUploaded, &delivery.message, delivery.published_at)?;
     assert_eq!(event.payload.target(), &host.target);
+
+    let spans = collector.spans("event");
+    let [span] = spans.as_slice() else { anyhow::bail!("expected one span, found {spans:?}") };
+    assert_eq!((span.service.as_str(), span.trace.as_str()), ("polkashots-snapshotter", TRACE));
+    assert_eq!(span.parent, ENGINES_SPAN);
+    assert_eq!(event.traceparent, Some(format!("00-{TRACE}-{}-01", span.id)), "the next worker goes on from here");
     Ok(())
 }
 
