@@ -3,6 +3,7 @@
 //! It holds no word that belongs to one worker.
 
 pub mod adapters;
+pub mod block_stream;
 pub mod chain;
 pub mod clock;
 pub mod event;
@@ -13,6 +14,7 @@ pub mod index;
 pub mod manifest;
 pub mod minisign;
 pub mod names;
+pub mod node;
 pub mod ports;
 pub mod retry;
 pub mod schema;

@@ -16,6 +16,7 @@
 //! | `<folder>.lock` | held while a restore works here |
 
 pub mod binary;
+pub mod blocks;
 mod destination;
 mod durable;
 mod error;

@@ -1,11 +1,9 @@
 //! `<version>.blocks.zst`: the chain's own node exports its blocks, and every byte of what it says is checked.
 //!
 //! A node exits with 0 after a wrong export too (a range beyond the head, an empty database), so neither its exit code nor
-//! its words are believed: [`stream`] checks the blocks. The node runs on a throw-away copy, see [`copy`].
+//! its words are believed: [`block_stream`] checks the blocks. The node runs on a throw-away copy, see [`copy`].
 
 mod copy;
-mod node;
-pub mod stream;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -13,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use polkashots_shared::block_stream::{self, Range, StreamError};
 use polkashots_shared::ids::Sha256;
+use polkashots_shared::node::Node;
 use polkashots_shared::ports::chain_database::{DatabaseLocation, Identity};
 use polkashots_shared::ports::object_store::{StoreError, Upload};
 use polkashots_shared::settings::in_words;
@@ -23,8 +23,6 @@ use tokio::sync::mpsc;
 use zstd::zstd_safe::CParameter;
 
 use self::copy::CopyError;
-use self::node::Node;
-use self::stream::{Range, StreamError};
 
 /// Bytes of blocks in one zstd frame.
 const FRAME_BYTES: usize = 4 * 1024 * 1024;
@@ -211,7 +209,7 @@ fn check_and_compress(
 ) -> Result<u64, StreamError> {
     let failed = |source| StreamError::Read { number: range.last.height.into(), source };
     let mut tee = Tee::new(stdout, level, frames).map_err(failed)?;
-    stream::check(BufReader::with_capacity(READ_BYTES, &mut tee), range)?;
+    block_stream::check(BufReader::with_capacity(READ_BYTES, &mut tee), range)?;
     tee.flush().map_err(failed)?;
     Ok(tee.size)
 }

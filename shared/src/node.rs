@@ -24,10 +24,17 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts `binary` in a process group of its own; returns it and its standard output.
+    /// Starts `binary` in a process group of its own, with nothing to read.
     pub fn start(binary: &Path, arguments: &[String]) -> io::Result<(Self, File)> {
+        let (node, stdout, _) = Self::start_with(binary, arguments, Stdio::null())?;
+        Ok((node, stdout))
+    }
+
+    /// Starts `binary` in a process group of its own; returns it, its standard output and, where that is a pipe, its
+    /// standard input.
+    pub fn start_with(binary: &Path, arguments: &[String], stdin: Stdio) -> io::Result<(Self, File, Option<File>)> {
         let mut command = Command::new(binary);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -35,7 +42,8 @@ impl Node {
         };
         let last_words = tokio::spawn(keep_last_words(stderr));
         let stdout = File::from(stdout.into_owned_fd()?);
-        Ok((Self { child, group, last_words }, stdout))
+        let stdin = child.stdin.take().map(|stdin| stdin.into_owned_fd().map(File::from)).transpose()?;
+        Ok((Self { child, group, last_words }, stdout, stdin))
     }
 
     /// Waits for its end; returns how it ended and what it said last.

@@ -6,9 +6,9 @@
 
 use std::io::{self, ErrorKind, Read};
 
+use crate::ids::{BlockHash, BlockRef};
 use blake2::Digest;
 use blake2::digest::consts::U32;
-use polkashots_shared::ids::{BlockHash, BlockRef};
 
 type Blake2b256 = blake2::Blake2b<U32>;
 
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     /// Blocks 1 to 400 as the node that made them exported them.
-    const EXPORT: &[u8] = include_bytes!("../../../../tests/fixtures/relay400.blocks.scale");
+    const EXPORT: &[u8] = include_bytes!("../../tests/fixtures/relay400.blocks.scale");
 
     /// Where each block begins, its hash, and the range, as the stream itself says.
     fn range() -> Result<Range> {
