@@ -48,8 +48,7 @@ fn parse(text: &str) -> Option<u128> {
     };
     // Whole numbers stay exact: volumes are sized in bytes that a float may round.
     if let Ok(whole) = number.parse::<u128>()
-        && factor >= 1.0
-        && factor <= 1e36
+        && (1.0..=1e36).contains(&factor)
     {
         return whole.checked_mul(factor as u128);
     }
