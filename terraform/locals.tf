@@ -9,7 +9,7 @@ locals {
     paseo    = "paseo"
   }
 
-  # As in cli/src/config/explorers.rs. The targets file has no defaults of its own, so the cloud says them here.
+  # As in shared/src/chain.rs. The targets file has no defaults of its own, so the cloud says them here.
   explorer_hosts = {
     polkadot = { subscan = "polkadot.subscan.io", rpc = "rpc.polkadot.io", statescan = "polkadot.statescan.io" }
     kusama   = { subscan = "kusama.subscan.io", rpc = "kusama-rpc.polkadot.io", statescan = "kusama.statescan.io" }

@@ -51,10 +51,10 @@ def chains(root):
 
 
 def explorers(root):
-    code = set(re.findall(r'\("(\w+)", "([\w.]+)", "([\w.-]+)", (?:Some\("([\w.]+)"\)|None)\)', read(root, "cli/src/config/explorers.rs")))
+    code = set(re.findall(r'\("(\w+)", "([\w.]+)", "([\w.-]+)", (?:Some\("([\w.]+)"\)|None)\)', read(root, "shared/src/chain.rs")))
     text = between(read(root, "terraform/locals.tf"), "explorer_hosts = {", "\n  }")
     ours = set(re.findall(r'(\w+) += \{ subscan = "([\w.]+)", rpc = "([\w.-]+)", statescan = (?:"([\w.]+)"|null) \}', text))
-    yield from compare("explorers (locals.tf, cli/src/config/explorers.rs)", ours, code)
+    yield from compare("explorers (locals.tf, shared/src/chain.rs)", ours, code)
 
 
 def log_lines(root):
