@@ -26,4 +26,5 @@ pub mod target;
 pub mod telemetry;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod tree;
 pub mod worker;

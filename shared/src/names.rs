@@ -15,6 +15,13 @@ pub const MANIFEST_SUFFIX: &str = ".manifest.json";
 /// The ending of a failure record's key.
 pub const FAILURE_SUFFIX: &str = ".failed.json";
 
+/// The ending of the list of the SHA-256 sums of a snapshot's tree.
+pub const TREE_SUMS_SUFFIX: &str = ".tree.SHA256SUMS";
+/// The ending of the note beside a snapshot's tree: its size, its head, the node's version.
+pub const TREE_META_SUFFIX: &str = ".meta.txt";
+/// The ending of a snapshot's metalink on the site.
+pub const METALINK_SUFFIX: &str = ".meta4";
+
 /// The ending of the record that says when a snapshot left the index.
 pub const RETIRED_SUFFIX: &str = ".retired.json";
 
@@ -52,6 +59,16 @@ pub fn manifest_signature_key(target: &TargetId, version: Version) -> String {
 /// The key of a snapshot's list of SHA-256 sums, as `sha256sum -c` reads it.
 pub fn sums_key(target: &TargetId, version: Version) -> String {
     object_key(target, version, ".SHA256SUMS")
+}
+
+/// The key of a file of a snapshot's tree; `path` is relative to the database's folder.
+pub fn tree_key(target: &TargetId, version: Version, path: &str) -> String {
+    format!("{target}/{version}/{path}")
+}
+
+/// The key of the file that names the newest snapshot with a tree, as Parity's chart reads it.
+pub fn latest_tree_key(target: &TargetId) -> String {
+    format!("{target}/latest_version.meta.txt")
 }
 
 /// The key of the frames index of a snapshot's `.tar.zst`.

@@ -126,9 +126,10 @@ impl Check<'_> {
         let listen = section.listen.as_ref().and_then(|text| self.listen(text));
         Site {
             title: section.title.as_ref().map_or_else(|| "Polkashots".into(), |text| self.filled(text, "site.title")),
-            base_url: section.base_url.as_ref().and_then(|text| self.base_url(text)),
+            base_url: section.base_url.as_ref().and_then(|text| self.base_url(text, "site.base_url")),
             listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             source: section.source.as_ref().map(|text| self.path(text, "site.source")),
+            mirrors: section.mirrors.iter().filter_map(|text| self.base_url(text, "site.mirrors")).collect(),
         }
     }
 
@@ -141,11 +142,11 @@ impl Check<'_> {
         parsed
     }
 
-    fn base_url(&mut self, text: &Text) -> Option<Url> {
+    fn base_url(&mut self, text: &Text, key: &str) -> Option<Url> {
         match super::base_url(text.get_ref()) {
             Ok(url) => Some(url),
             Err(expected) => {
-                self.wrong(text.span(), "site.base_url", text.get_ref(), expected);
+                self.wrong(text.span(), key, text.get_ref(), expected);
                 None
             }
         }

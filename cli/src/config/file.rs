@@ -32,6 +32,8 @@ pub(super) struct SiteSection {
     pub base_url: Option<Text>,
     pub listen: Option<Text>,
     pub source: Option<Text>,
+    #[serde(default)]
+    pub mirrors: Vec<Text>,
 }
 
 #[derive(Debug, Deserialize)]

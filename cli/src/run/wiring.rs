@@ -182,6 +182,7 @@ fn publisher(
     let site = polkashots_publisher::SiteSettings {
         base_url: base_url.clone(),
         archive_url: base_url.to_string(),
+        mirrors: config.site.mirrors.clone(),
         title: config.site.title.clone(),
         source: config.site.source.clone(),
     };

@@ -274,6 +274,7 @@ fn site() -> SiteSettings {
     SiteSettings {
         base_url: url::Url::parse("https://snapshots.example").expect("an address"),
         archive_url: "https://archive.example/".into(),
+        mirrors: Vec::new(),
         title: "Snapshots".into(),
         source: None,
     }

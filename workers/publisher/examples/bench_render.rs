@@ -28,6 +28,7 @@ fn main() -> Result<ExitCode> {
     let settings = SiteSettings {
         base_url: "https://snapshots.example".parse()?,
         archive_url: "https://archive.example/".into(),
+        mirrors: Vec::new(),
         title: "Example snapshots".into(),
         source: std::env::var_os("POLKASHOTS_SITE_SOURCE").map(Into::into),
     };

@@ -14,7 +14,7 @@ use crate::catalog::{self, Catalog, Signature, Snapshot};
 use crate::index::{self, SignedIndex, StoredIndex, Swap};
 use crate::retention::{self, Plan};
 use crate::site::{self, SiteInput};
-use crate::{Deps, NAME, PublishError, sign};
+use crate::{Deps, NAME, PublishError, latest_tree, sign};
 
 /// How often a run starts again because somebody else swapped the index.
 const MAX_TRIES: u32 = 10;
@@ -76,6 +76,9 @@ async fn try_refresh(deps: &Deps) -> Result<Option<(Published, Plan)>, PublishEr
     before.check_not_backwards(&index, &catalog)?;
     let signed = SignedIndex::new(&index, &deps.signing_key)?;
     if before.swap(store, &signed).await? == Swap::Changed {
+        return Ok(None);
+    }
+    if latest_tree::point(store, &catalog, &deps.targets).await? == Swap::Changed {
         return Ok(None);
     }
     let left = retention::newly_retired(&catalog, &deps.targets);

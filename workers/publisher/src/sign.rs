@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use polkashots_shared::event::SnapshotFailed;
 use polkashots_shared::failure::{self, Failure};
 use polkashots_shared::ids::{Sha256, TargetId, Version};
-use polkashots_shared::manifest::{FileRef, Manifest};
+use polkashots_shared::manifest::{Artifact, FileRef, Manifest};
 use polkashots_shared::minisign;
 use polkashots_shared::names;
 use polkashots_shared::ports::object_store::{Headers, ObjectStore, Precondition, StoreError};
-use polkashots_shared::target::Target;
+use polkashots_shared::target::{Format, Target};
+use polkashots_shared::tree;
 use sha2::Digest;
 use tracing::{error, info};
 
@@ -23,6 +24,8 @@ use crate::{Deps, NAME, PublishError};
 
 /// The largest list of SHA-256 sums that is read, in bytes.
 const MAX_SUMS_BYTES: u64 = 1024 * 1024;
+/// How many files of a tree are read at the same time.
+const PARALLEL_FILES: usize = 8;
 /// What the reason of a refusal starts with; other failures of the publisher are tried again.
 const REFUSED: &str = "not signed: ";
 
@@ -135,7 +138,37 @@ async fn check(store: &dyn ObjectStore, target: &Target, manifest: &Manifest) ->
     for file in manifest.referenced_files() {
         check_file(store, &manifest.key_of(&file.file), &file).await?;
     }
+    if let Some(list) = manifest.artifact(Format::Tree) {
+        check_tree(store, manifest, list).await?;
+    }
     Ok(sums)
+}
+
+/// Reads every file of the tree, whose list of digests is the manifest's artifact.
+async fn check_tree(store: &dyn ObjectStore, manifest: &Manifest, list: &Artifact) -> Result<(), Refusal> {
+    let key = manifest.key_of(&list.file);
+    let wrong = |error: &dyn std::fmt::Display| Refusal::Sums { key: key.clone(), reason: error.to_string() };
+    let bytes = match store.get(&key, tree::MAX_SUMS_BYTES).await {
+        Ok(object) => object.bytes,
+        Err(StoreError::NotFound { .. }) => return Err(Refusal::Missing { key }),
+        Err(error @ StoreError::TooLarge { .. }) => return Err(wrong(&error)),
+        Err(error) => return Err(error.into()),
+    };
+    let files = tree::sums_from_bytes(&bytes, manifest.version).map_err(|error| wrong(&error))?;
+    let checks = files.into_iter().map(|file| check_tree_file(store, manifest.key_of(&file.path), file.sha256));
+    futures::stream::iter(checks).buffered(PARALLEL_FILES).try_collect().await
+}
+
+async fn check_tree_file(store: &dyn ObjectStore, key: String, expected: Sha256) -> Result<(), Refusal> {
+    let Some(meta) = store.head(&key).await? else { return Err(Refusal::Missing { key }) };
+    let found = match digest(store, &key, meta.size).await {
+        Err(StoreError::NotFound { .. }) => return Err(Refusal::Missing { key }),
+        found => found?,
+    };
+    if found != expected {
+        return Err(Refusal::Digest { key, found, expected });
+    }
+    Ok(())
 }
 
 async fn check_file(store: &dyn ObjectStore, key: &str, expected: &FileRef) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use polkashots_shared::frames::{MAX_COMPRESSED_BYTES, MAX_ENTRIES, MAX_JSON_BYTES};
 use polkashots_shared::ports::object_store::StoreError;
+use polkashots_shared::tree::MAX_FILES;
 
 /// Says why a database could not be archived; nothing of the archive is visible then.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +106,12 @@ pub enum ArchiveError {
         frames: usize,
         /// The seekable format's limit.
         max_frames: usize,
+    },
+    /// The tree has more files than its list of digests may name.
+    #[error("database has {files} files, a tree has at most {MAX_FILES}: leave \"tree\" out of the target's formats")]
+    TooManyForTree {
+        /// How many.
+        files: usize,
     },
     /// The store refused.
     #[error(transparent)]

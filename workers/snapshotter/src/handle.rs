@@ -81,7 +81,7 @@ async fn upload(ready: &VolumeSnapshotReady, deps: &Deps) -> Result<(), Snapshot
         return Ok(());
     }
     refuse_failed(store, ready).await?;
-    refuse_unsupported(target, deps)?;
+    refuse_without_node(target, deps)?;
     let location = deps.claims.locate(ready, target)?;
     let identity = deps.chain_database.identity(&location).await?;
     check_identity(&identity, &location, target)?;
@@ -110,21 +110,11 @@ async fn refuse_failed(store: &dyn ObjectStore, ready: &VolumeSnapshotReady) -> 
     Err(SnapshotError::FailedBefore { version: ready.version, reason })
 }
 
-fn refuse_unsupported(target: &Target, deps: &Deps) -> Result<(), SnapshotError> {
+fn refuse_without_node(target: &Target, deps: &Deps) -> Result<(), SnapshotError> {
     if target.formats.contains(&Format::BlocksZst) && deps.exporter.is_none() {
         return Err(SnapshotError::NoNode { target: target.id.clone() });
     }
-    match target.formats.iter().find(|format| !matches!(format, Format::TarZst | Format::BlocksZst)) {
-        None => Ok(()),
-        Some(format) => Err(SnapshotError::Format { target: target.id.clone(), format: format_name(*format) }),
-    }
-}
-
-fn format_name(format: Format) -> String {
-    serde_json::to_value(format)
-        .ok()
-        .and_then(|name| name.as_str().map(str::to_owned))
-        .unwrap_or_else(|| format!("{format:?}"))
+    Ok(())
 }
 
 fn check_identity(identity: &Identity, location: &DatabaseLocation, target: &Target) -> Result<(), SnapshotError> {
@@ -196,16 +186,6 @@ pub enum SnapshotError {
         version: Version,
         /// The recorded reason.
         reason: String,
-    },
-    /// A format is asked for that this program does not make.
-    #[error(
-        "target {target}: format {format:?} is not made by this version: set formats to tar.zst and, with a node, blocks.zst"
-    )]
-    Format {
-        /// The target.
-        target: TargetId,
-        /// The format.
-        format: String,
     },
     /// Blocks are asked for, and there is no node to export them.
     #[error(

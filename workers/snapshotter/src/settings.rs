@@ -41,9 +41,11 @@ impl Settings {
         Ok(Self { level, frame_size, threads: if threads == 0 { cores() } else { threads } })
     }
 
-    /// Frames in flight at most: one being compressed and one waiting per thread, one being read, one being stored.
-    pub fn slots(&self) -> usize {
-        self.threads * 2 + 2
+    /// Frames in flight at most: one being compressed per thread, one being read, one being stored, and some that wait.
+    /// With lz4 each takes half as much memory again, so fewer wait.
+    pub fn slots(&self, with_lz4: bool) -> usize {
+        let waiting = if with_lz4 { self.threads.div_ceil(4) } else { self.threads };
+        self.threads + waiting + 2
     }
 }
 

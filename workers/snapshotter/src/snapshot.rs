@@ -1,36 +1,29 @@
-//! One snapshot's objects in the order in which they appear: archive, frames index, sums, manifest.
+//! One snapshot's objects in the order in which they appear: archive, frames index, tree, blocks, sums, manifest.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use polkashots_shared::frames::FramesIndex;
-use polkashots_shared::ids::{Sha256, Version};
-use polkashots_shared::manifest::{self, Artifact, Block, Database, FileRef, Manifest};
+use polkashots_shared::ids::Version;
+use polkashots_shared::manifest::{self, Artifact, Block, Database, Manifest};
 use polkashots_shared::names;
 use polkashots_shared::ports::chain_database::{DatabaseLocation, Identity};
 use polkashots_shared::ports::object_store::{Expected, Headers, ObjectStore};
 use polkashots_shared::target::{Format, Target};
 use tracing::info;
 
+use crate::archive::{ZSTD, artifact, upload_archive};
 use crate::blocks::{Exported, Exporter};
 use crate::error::ArchiveError;
 use crate::handle::SnapshotError;
-use crate::index::{frames_index, to_stored_bytes};
 use crate::layout::Layout;
-use crate::pipeline::{Archived, write_archive};
 use crate::settings::Settings;
 use crate::store::{finish_once, put_once};
+use crate::tree::upload_tree;
 use crate::walk::Tree;
 
-const ARCHIVE_SUFFIX: &str = ".tar.zst";
 const BLOCKS_SUFFIX: &str = ".blocks.zst";
-const ZSTD: &str = "application/zstd";
 /// Filesystems allocate in units of this size, in bytes.
 const DISK_BLOCK: u64 = 4096;
-/// What a restore's journal takes at most beside its frames' records, in bytes.
-const JOURNAL_BYTES: u64 = 1024 * 1024;
-/// A journal's record of one finished frame, generously, in bytes.
-const JOURNAL_RECORD_BYTES: u64 = 64;
 
 /// What one snapshot is made of.
 #[derive(Debug)]
@@ -48,12 +41,17 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn key(&self, suffix: &str) -> String {
+    pub(crate) fn key(&self, suffix: &str) -> String {
         names::object_key(&self.target.id, self.version, suffix)
     }
 
-    fn archive_error(&self) -> impl Fn(ArchiveError) -> SnapshotError + use<> {
-        let artifact = self.key(ARCHIVE_SUFFIX);
+    pub(crate) fn tree_key(&self, path: &str) -> String {
+        names::tree_key(&self.target.id, self.version, path)
+    }
+
+    /// Says in which object an error happened.
+    pub(crate) fn error_in(&self, suffix: &str) -> impl Fn(ArchiveError) -> SnapshotError + use<> {
+        let artifact = self.key(suffix);
         move |source| SnapshotError::Archive { artifact: artifact.clone(), source }
     }
 }
@@ -66,9 +64,12 @@ pub async fn upload_artifacts(
 ) -> Result<Manifest, SnapshotError> {
     let settings = Settings::new(&source.target.compression).map_err(source.archive_error())?;
     let (tree, layout) = plan(source, settings).await?;
-    let archived = upload_archive(source, settings, tree, &layout, store).await?;
-    let (artifact, index_bytes) = upload_index(source, &layout, archived, store).await?;
-    let mut manifest = manifest(source, &layout, artifact, index_bytes);
+    let archive = upload_archive(source, settings, (tree.clone(), &layout), store).await?;
+    let mut manifest = manifest(source, &layout, archive.zstd, archive.journal_bytes);
+    manifest.artifacts.extend(archive.lz4);
+    if source.target.formats.contains(&Format::Tree) {
+        manifest.artifacts.push(upload_tree(source, &tree, store).await?);
+    }
     if let Some(exporter) = exporter.filter(|_| source.target.formats.contains(&Format::BlocksZst)) {
         manifest.artifacts.push(upload_blocks(source, exporter, store).await?);
     }
@@ -101,31 +102,7 @@ async fn plan(source: &Source<'_>, settings: Settings) -> Result<(Arc<Tree>, Arc
     planned.await.unwrap_or(Err(ArchiveError::Stopped)).map_err(source.archive_error())
 }
 
-async fn upload_archive(
-    source: &Source<'_>,
-    settings: Settings,
-    tree: Arc<Tree>,
-    layout: &Arc<Layout>,
-    store: &dyn ObjectStore,
-) -> Result<Archived, SnapshotError> {
-    let key = source.key(ARCHIVE_SUFFIX);
-    let mut upload = store.upload(&key, &Headers::immutable(ZSTD)).await?;
-    let written = write_archive(tree, layout.clone(), settings, upload.as_mut()).await;
-    let archived = match written {
-        Ok(archived) => archived,
-        Err(error) => {
-            // The sweep removes what cannot be removed now; the error that counts is the first.
-            let _ = upload.abort().await;
-            return Err(source.archive_error()(error));
-        }
-    };
-    let expected = Expected { size: archived.size, sha256: archived.sha256 };
-    finish_once(store, upload, &key, expected).await?;
-    info!(key, size_bytes = archived.size, uncompressed_bytes = archived.uncompressed_size, "artifact stored");
-    Ok(archived)
-}
-
-/// Exports the blocks, once the archive is made: a node's work must not be lost to an archive that fails.
+/// Exports the blocks, once the other forms are made: a node's work must not be lost to an archive that fails.
 async fn upload_blocks(
     source: &Source<'_>,
     exporter: &Exporter,
@@ -145,32 +122,7 @@ async fn upload_blocks(
     finish_once(store, upload, &key, Expected { size, sha256 }).await?;
     info!(key, size_bytes = size, uncompressed_bytes = uncompressed_size, "artifact stored");
     let file = names::file_of_key(&key).to_owned();
-    let url = file.clone();
-    Ok(Artifact { format: Format::BlocksZst, file, url, size, sha256, uncompressed_size, frames: None })
-}
-
-/// Returns the artifact and the bytes of its frames index before compression.
-async fn upload_index(
-    source: &Source<'_>,
-    layout: &Layout,
-    archived: Archived,
-    store: &dyn ObjectStore,
-) -> Result<(Artifact, u64), SnapshotError> {
-    let archive_key = source.key(ARCHIVE_SUFFIX);
-    let file = names::file_of_key(&archive_key).to_owned();
-    let Archived { size, sha256, uncompressed_size, frames } = archived;
-    let index: FramesIndex = frames_index((&source.target.id, source.version), &file, layout, frames);
-    let journal_bytes = JOURNAL_BYTES + index.frames.len() as u64 * JOURNAL_RECORD_BYTES;
-    let bytes = to_stored_bytes(&index).map_err(source.archive_error())?;
-    let key = names::frames_key(&source.target.id, source.version);
-    let frames_file = names::file_of_key(&key).to_owned();
-    let frames =
-        FileRef { url: frames_file.clone(), file: frames_file, size: bytes.len() as u64, sha256: Sha256::of(&bytes) };
-    put_once(store, &key, bytes.into(), &Headers::immutable(ZSTD)).await?;
-    let url = file.clone();
-    let artifact =
-        Artifact { format: Format::TarZst, file, url, size, sha256, uncompressed_size, frames: Some(frames) };
-    Ok((artifact, journal_bytes))
+    Ok(artifact(Format::BlocksZst, file, Expected { size, sha256 }, uncompressed_size, None))
 }
 
 fn manifest(source: &Source<'_>, layout: &Layout, artifact: Artifact, journal_bytes: u64) -> Manifest {

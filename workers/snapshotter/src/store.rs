@@ -28,7 +28,8 @@ pub async fn put_once(store: &dyn ObjectStore, key: &str, bytes: Bytes, headers:
     }
 }
 
-async fn require_same(store: &dyn ObjectStore, key: &str, expected: Expected) -> Result<(), StoreError> {
+/// Sees that an object holds what this run made.
+pub async fn require_same(store: &dyn ObjectStore, key: &str, expected: Expected) -> Result<(), StoreError> {
     let size = store.head(key).await?.map_or(0, |meta| meta.size);
     if size == expected.size && digest(store, key, size).await? == expected.sha256 {
         return Ok(());

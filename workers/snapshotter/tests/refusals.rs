@@ -130,9 +130,7 @@ async fn settings_and_formats_out_of_bounds_are_refused() -> Result<()> {
     refused(&host, &["compression.level is 99", "1 to 19"]).await?;
     host.target.compression.level = 1;
     host.target.formats = vec![Format::TarZst, Format::BlocksZst];
-    refused(&host, &["blocks.zst", "--node-binary", "POLKASHOTS_NODE_BINARY"]).await?;
-    host.target.formats = vec![Format::TarZst, Format::Tree];
-    refused(&host, &["tree", "set formats to tar.zst"]).await
+    refused(&host, &["blocks.zst", "--node-binary", "POLKASHOTS_NODE_BINARY"]).await
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub(super) fn of(name: &str) -> &'static str {
         "png" => "image/png",
         "xml" if name.ends_with("feed.xml") => "application/atom+xml; charset=utf-8",
         "xml" => "application/xml; charset=utf-8",
+        "meta4" => "application/metalink4+xml",
         "txt" | "minisig" | "pub" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }

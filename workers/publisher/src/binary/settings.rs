@@ -54,6 +54,9 @@ pub struct SiteHostSettings {
     /// Where people reach the store's objects [default: a gs:// bucket's public address]
     #[arg(long, env = "POLKASHOTS_ARCHIVE_URL", value_name = "URL", value_parser = base_url)]
     pub archive_url: Option<Url>,
+    /// Where people reach the same objects too, comma-separated; metalinks name them
+    #[arg(long, env = "POLKASHOTS_MIRRORS", value_name = "URLS", value_delimiter = ',', value_parser = base_url)]
+    pub mirrors: Vec<Url>,
     /// The site's title
     #[arg(long, env = "POLKASHOTS_TITLE", value_name = "TEXT", default_value = "Polkashots",
           value_parser = NonEmptyStringValueParser::new())]

@@ -75,6 +75,7 @@ fn site(site: &SiteHostSettings, store: &StoreLocation) -> Result<SiteSettings, 
     Ok(SiteSettings {
         base_url: site.base_url.clone(),
         archive_url,
+        mirrors: site.mirrors.clone(),
         title: site.title.clone(),
         source: site.site_source.clone(),
     })

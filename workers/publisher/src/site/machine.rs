@@ -5,11 +5,13 @@ use polkashots_shared::event::{self, Topic};
 use polkashots_shared::failure::Failure;
 use polkashots_shared::index::Index;
 use polkashots_shared::manifest::Manifest;
-use polkashots_shared::names::{self, INDEX_KEY, INDEX_SIGNATURE_KEY};
+use polkashots_shared::names::{self, INDEX_KEY, INDEX_SIGNATURE_KEY, METALINK_SUFFIX};
 use polkashots_shared::target::Format;
 use serde::Serialize;
 
-use super::{Redirect, RenderedSite, SiteError, SiteInput, SiteSettings, SiteSnapshot, SiteTarget, badge, data};
+use super::{
+    Redirect, RenderedSite, SiteError, SiteInput, SiteSettings, SiteSnapshot, SiteTarget, badge, data, metalink,
+};
 
 /// Adds the files and redirects that do not come from templates.
 pub fn add(site: &mut RenderedSite, settings: &SiteSettings, input: &SiteInput) -> Result<(), SiteError> {
@@ -21,6 +23,8 @@ pub fn add(site: &mut RenderedSite, settings: &SiteSettings, input: &SiteInput) 
     files.extend(schemas());
     files.extend(input.targets.iter().filter_map(|target| latest(settings, target)));
     files.extend(input.targets.iter().flat_map(badge::of));
+    let snapshots = input.targets.iter().flat_map(|target| &target.snapshots);
+    files.extend(snapshots.flat_map(|snapshot| metalink::of(settings, snapshot)));
     for (path, bytes) in files {
         if site.files.insert(path.clone(), bytes).is_some() {
             return Err(SiteError::Taken { path, first: "the site's source".into(), second: "the publisher".into() });
@@ -52,6 +56,14 @@ fn permalinks(settings: &SiteSettings, target: &SiteTarget, newest: &SiteSnapsho
         if let Some(frames) = &artifact.frames {
             links.push((from(".frames.json.zst"), data::file_ref_url(settings, manifest, frames)));
         }
+    }
+    for artifact in metalink::linked(manifest) {
+        let to = format!("{}/{}", settings.address(), metalink::path(manifest, artifact));
+        let suffix = artifact.file.strip_prefix(&version.to_string()).unwrap_or_default();
+        if artifact.format == Format::TarZst {
+            links.push((from(METALINK_SUFFIX), to.clone()));
+        }
+        links.push((from(&format!("{suffix}{METALINK_SUFFIX}")), to));
     }
     let signature = settings.url_of(&names::manifest_signature_key(id, version));
     let sums = names::sums_key(id, version);

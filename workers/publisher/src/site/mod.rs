@@ -11,6 +11,7 @@ mod freshness;
 mod input;
 mod liquid;
 mod machine;
+mod metalink;
 mod rendered;
 mod source;
 
@@ -29,6 +30,8 @@ pub struct SiteSettings {
     pub base_url: Url,
     /// Where the store's objects are served, ending in `/`.
     pub archive_url: String,
+    /// Where the same objects are served too; metalinks name them.
+    pub mirrors: Vec<Url>,
     /// The site's name.
     pub title: String,
     /// The host's own Jekyll source; none means the one that comes with the program.
@@ -38,8 +41,12 @@ pub struct SiteSettings {
 impl SiteSettings {
     /// Where an object of the store is served.
     pub fn url_of(&self, key: &str) -> String {
-        let separator = if self.archive_url.ends_with('/') { "" } else { "/" };
-        format!("{}{separator}{key}", self.archive_url)
+        Self::join(&self.archive_url, key)
+    }
+
+    /// Where an object of the store is served below `base`.
+    fn join(base: impl AsRef<str>, key: &str) -> String {
+        format!("{}/{key}", base.as_ref().trim_end_matches('/'))
     }
 
     /// The site's path on its server, without a slash at the end: empty at the root.

@@ -99,6 +99,7 @@ fn headers(settings: &SiteSettings) -> Vec<HeaderRule> {
         rule("**/*.json", &[("Access-Control-Allow-Origin", "*")]),
         rule("**/*.minisig", &plain),
         rule("**/*.pub", &plain),
+        rule("**/*.meta4", &[("Content-Type", "application/metalink4+xml")]),
         rule("/feed.xml", &[("Content-Type", "application/atom+xml; charset=utf-8")]),
     ]
 }

@@ -123,6 +123,7 @@ pub fn site_settings() -> SiteSettings {
     SiteSettings {
         base_url: "https://snapshots.example".parse().expect("an address"),
         archive_url: "https://archive.example/".into(),
+        mirrors: Vec::new(),
         title: "Example snapshots".into(),
         source: None,
     }

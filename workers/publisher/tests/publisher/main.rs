@@ -5,3 +5,4 @@ mod handler;
 mod hosts;
 mod retention;
 mod site;
+mod trees;

@@ -173,3 +173,31 @@ async fn headers_are_strict_and_only_versioned_addresses_are_kept() -> anyhow::R
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn metalinks_name_size_digest_and_every_mirror() -> anyhow::Result<()> {
+    let mut world = World::new();
+    world.deps.site.mirrors = vec!["https://one.example/".parse()?, "https://two.example/a&b/".parse()?];
+    world.publish(DOT, "20261122-040000", 396).await?;
+    let site = world.host.deployed().pop().expect("a site");
+    let path = format!("targets/{DOT}/20261122-040000.tar.zst.meta4");
+    let text = String::from_utf8(site.files[&path].to_vec())?;
+    let archive = world.bytes(&format!("{DOT}/20261122-040000.tar.zst")).expect("the archive");
+    let file = format!("{DOT}/20261122-040000.tar.zst");
+    for expected in [
+        "<metalink xmlns=\"urn:ietf:params:xml:ns:metalink\">".to_owned(),
+        "<file name=\"20261122-040000.tar.zst\">".to_owned(),
+        format!("<size>{}</size>", archive.len()),
+        format!("<hash type=\"sha-256\">{}</hash>", polkashots_shared::ids::Sha256::of(&archive)),
+        format!("<url priority=\"1\">https://archive.example/{file}</url>"),
+        format!("<url priority=\"1\">https://one.example/{file}</url>"),
+        format!("<url priority=\"1\">https://two.example/a&amp;b/{file}</url>"),
+    ] {
+        assert!(text.contains(&expected), "no {expected} in {text}");
+    }
+    for from in ["/dot/paritydb.meta4", "/dot/paritydb.tar.zst.meta4"] {
+        let redirect = site.redirects.iter().find(|redirect| redirect.from == from).expect(from);
+        assert_eq!(redirect.to, format!("https://snapshots.example/{path}"));
+    }
+    Ok(())
+}

@@ -68,6 +68,7 @@ async fn deploy(host: &DirectoryHost, origin: &str, folder: &Path) -> Result<()>
     let settings = SiteSettings {
         base_url: origin.parse()?,
         archive_url: format!("{origin}/"),
+        mirrors: Vec::new(),
         title: "Polkashots".into(),
         source: None,
     };
