@@ -19,7 +19,7 @@ use super::file::{
     SiteSection, SourceSection, TargetSection, Text,
 };
 use super::problem::{ConfigError, Positions, Problem, nearest};
-use super::{Config, Method, Quiesce, Signing, Site, Source, TargetConfig, explorers};
+use super::{Config, Method, Quiesce, Signing, Site, Source, TargetConfig};
 use crate::schedule::Schedule;
 
 /// Longest time for which a node may be stopped, in seconds.
@@ -172,9 +172,8 @@ impl Check<'_> {
 
     fn chains(&mut self, sections: &BTreeMap<String, Spanned<ChainSection>>) -> BTreeMap<String, KnownChain> {
         let built_in = Chain::built_in_names().filter_map(Chain::built_in);
-        let mut chains: BTreeMap<String, KnownChain> = built_in
-            .map(|chain| (chain.name.clone(), KnownChain { explorers: explorers::of_chain(&chain.name), chain }))
-            .collect();
+        let mut chains: BTreeMap<String, KnownChain> =
+            built_in.map(|chain| (chain.name.clone(), KnownChain { explorers: chain.explorers(), chain })).collect();
         for (name, section) in sections {
             if Chain::built_in(name).is_some() {
                 let message =

@@ -1,7 +1,6 @@
 //! `polkashots.toml`: read, checked and turned into types that cannot be wrong.
 
 mod check;
-mod explorers;
 mod file;
 mod problem;
 

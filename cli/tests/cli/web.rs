@@ -57,15 +57,19 @@ fn content() -> Vec<u8> {
 
 fn fill(root: &Path) -> Result<()> {
     let rules = r#"{"redirects": [{"from": "/dot/paritydb", "to": "/dot/20261122-040000.tar.zst", "status": 302}],
-        "headers": [{"source": "**", "headers": {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'"}}]}"#;
+        "headers": [{"source": "**", "headers": {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'"}},
+            {"source": "/assets/**", "headers": {"Cache-Control": "public, max-age=31536000, immutable"}}]}"#;
     // As deployed: the site is a link to a folder beside it.
     std::fs::create_dir_all(root.join(".sites/one/targets/dot"))?;
+    std::fs::create_dir_all(root.join(".sites/one/assets/deep"))?;
     std::os::unix::fs::symlink(".sites/one", root.join("site"))?;
     for (name, text) in [
         ("site/_site.json", rules),
         ("site/index.html", "<h1>home</h1>"),
         ("site/404.html", "<h1>not here</h1>"),
         ("site/feed.xml", "<feed/>"),
+        ("site/assets/style.css", "p {}"),
+        ("site/assets/deep/icon.svg", "<svg/>"),
         ("site/targets/dot/index.html", "<h1>dot</h1>"),
         ("secret", "outside"),
     ] {
@@ -88,6 +92,8 @@ async fn pages_assets_and_objects_have_their_types_and_headers() -> Result<()> {
         ("/", "text/html; charset=utf-8", "no-cache"),
         ("/targets/dot/", "text/html; charset=utf-8", "no-cache"),
         ("/feed.xml", "application/atom+xml; charset=utf-8", "no-cache"),
+        ("/assets/style.css?v=0123456789ab", "text/css; charset=utf-8", "public, max-age=31536000, immutable"),
+        ("/assets/deep/icon.svg", "image/svg+xml", "public, max-age=31536000, immutable"),
         (ARCHIVE, "application/zstd", "public, max-age=31536000, immutable"),
         ("/index.json", "application/json", "no-cache"),
         ("/dot/20261122-040000.failed.json", "application/json", "no-cache"),

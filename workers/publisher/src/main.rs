@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
-use polkashots_publisher::binary::{PublisherSettings, service};
+use polkashots_publisher::binary::{PublisherSettings, rollback_if_asked, service};
 
 fn main() -> ExitCode {
+    if let Some(ended) = rollback_if_asked() {
+        return ended;
+    }
     polkashots_shared::service::main(
         |settings: PublisherSettings, metrics| async move { service(&settings, metrics).await },
     )

@@ -2,13 +2,17 @@
 
 #[cfg(feature = "cloud")]
 mod observed;
+#[cfg(feature = "cloud")]
+mod rollback;
 mod settings;
 #[cfg(feature = "cloud")]
 mod wiring;
 
 use polkashots_shared::event::Topic;
 
-pub use self::settings::{PublisherSettings, SigningSettings, SiteHostLocation, SiteHostSettings};
+#[cfg(feature = "cloud")]
+pub use self::rollback::rollback_if_asked;
+pub use self::settings::{PublisherSettings, RollbackSettings, SigningSettings, SiteHostLocation, SiteHostSettings};
 #[cfg(feature = "cloud")]
 pub use self::wiring::service;
 

@@ -1,15 +1,19 @@
 //! The settings of `polkashots-publisher`.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Command};
 use polkashots_shared::settings::{
     QueueSettings, RunSettings, Settings, StoreLocation, StoreSettings, TargetsSettings, base_url,
 };
 use url::Url;
+
+/// The subcommand that takes the site back by one release.
+pub const ROLLBACK_COMMAND: &str = "rollback";
 
 /// Every setting of `polkashots-publisher`.
 #[derive(Debug, Clone, Args)]
@@ -67,6 +71,20 @@ pub struct SiteHostSettings {
     /// Where the site is deployed to: firebase:SITE, gs://BUCKET, s3://BUCKET or the path of a directory
     #[arg(long, env = "POLKASHOTS_SITE_HOST", value_name = "HOST")]
     pub site_host: SiteHostLocation,
+    /// How many releases Firebase Hosting keeps for a rollback, the live one among them
+    #[arg(long, env = "POLKASHOTS_FIREBASE_KEEP", value_name = "NUMBER", default_value = "10")]
+    pub firebase_keep: NonZeroUsize,
+    /// The address of Firebase Hosting's API, instead of Google's own
+    #[arg(long, env = "POLKASHOTS_FIREBASE_ENDPOINT", value_name = "URL")]
+    pub firebase_endpoint: Option<Url>,
+}
+
+/// The settings of `polkashots-publisher rollback`.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackSettings {
+    /// The site that goes back by one release: firebase:SITE
+    #[arg(long, env = "POLKASHOTS_SITE_HOST", value_name = "HOST")]
+    pub site_host: SiteHostLocation,
     /// The address of Firebase Hosting's API, instead of Google's own
     #[arg(long, env = "POLKASHOTS_FIREBASE_ENDPOINT", value_name = "URL")]
     pub firebase_endpoint: Option<Url>,
@@ -118,6 +136,15 @@ impl fmt::Display for SiteHostLocation {
 impl Settings for PublisherSettings {
     const NAME: &'static str = "polkashots-publisher";
     const ABOUT: &'static str = "Signs what was uploaded, keeps the index, renders the site and announces snapshots";
+
+    fn subcommands() -> Vec<Command> {
+        vec![RollbackSettings::augment_args(Command::new(ROLLBACK_COMMAND).about(RollbackSettings::ABOUT))]
+    }
+}
+
+impl Settings for RollbackSettings {
+    const NAME: &'static str = "polkashots-publisher rollback";
+    const ABOUT: &'static str = "Serve the release before the live one again, until the next publication";
 }
 
 #[cfg(test)]

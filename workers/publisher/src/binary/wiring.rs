@@ -91,15 +91,18 @@ async fn host(settings: &PublisherSettings, metrics: Arc<Metrics>) -> Result<Arc
             let store = StoreSettings { store: bucket.clone(), ..settings.store.clone() };
             Ok(Arc::new(BucketHost::new(open_store(&store, metrics).await?)))
         }
-        SiteHostLocation::Firebase { site } => Ok(Arc::new(firebase(site, settings)?)),
+        SiteHostLocation::Firebase { site } => {
+            let SiteHostSettings { firebase_endpoint, firebase_keep, .. } = &settings.site;
+            Ok(Arc::new(firebase(site, firebase_endpoint.as_ref(), firebase_keep.get())?))
+        }
     }
 }
 
-fn firebase(site: &str, settings: &PublisherSettings) -> Result<FirebaseHost, BoxError> {
-    let (origin, token): (_, Box<dyn TokenSource>) = match &settings.site.firebase_endpoint {
-        // Google's credentials are for Google alone.
-        Some(endpoint) => (endpoint.clone(), Box::new(FixedToken("none".into()))),
+pub(super) fn firebase(site: &str, endpoint: Option<&Url>, keep: usize) -> Result<FirebaseHost, BoxError> {
+    let (origin, token): (_, Box<dyn TokenSource>) = match endpoint {
+        // Google's credentials are for Google alone; this is the word that its own emulators take.
+        Some(endpoint) => (endpoint.clone(), Box::new(FixedToken("owner".into()))),
         None => (Url::parse(firebase::ORIGIN)?, Box::new(Adc::find()?)),
     };
-    Ok(FirebaseHost::new(&origin, site, token, firebase::DEFAULT_KEEP)?)
+    Ok(FirebaseHost::new(&origin, site, token, keep)?)
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::SiteTarget;
-use super::data::grouped;
+use super::data::{grouped, is_printable};
 
 /// Longer labels are cut, in characters.
 const MAX_LABEL_CHARS: usize = 48;
@@ -17,7 +17,7 @@ pub fn of(target: &SiteTarget) -> [(String, Bytes); 2] {
     let id = &target.target.id;
     let label: String = format!("{} {}", target.target.chain.name, target.target.database)
         .chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| is_printable(*c))
         .take(MAX_LABEL_CHARS)
         .collect();
     let newest = target.snapshots.first().map(|snapshot| snapshot.manifest.block.height);

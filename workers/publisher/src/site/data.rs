@@ -11,6 +11,29 @@ use url::Url;
 use super::chart::{self, Sample};
 use super::{SiteInput, SiteSettings, SiteSnapshot, SiteTarget, chains, freshness};
 
+/// The same value without the characters that no page or feed may hold: control characters, those that XML refuses, and
+/// those that turn the direction of what follows, with which a name could look like another.
+pub fn printable(mut value: Value) -> Value {
+    clean(&mut value);
+    value
+}
+
+fn clean(value: &mut Value) {
+    match value {
+        Value::String(text) => text.retain(|c| c == '\n' || is_printable(c)),
+        Value::Array(items) => items.iter_mut().for_each(clean),
+        Value::Object(fields) => fields.values_mut().for_each(clean),
+        _ => {}
+    }
+}
+
+/// True for a character that may stand in a line of a page.
+pub fn is_printable(c: char) -> bool {
+    let turns_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let no_character = u32::from(c) & 0xfffe == 0xfffe;
+    !c.is_control() && !turns_direction && !no_character
+}
+
 /// `_data/host.json`: what is true of the whole site.
 pub fn host(settings: &SiteSettings, input: &SiteInput) -> Value {
     let newest =

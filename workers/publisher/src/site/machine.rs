@@ -1,13 +1,10 @@
 //! What machines read: index, schemas, key, `latest.json`, and the permalinks.
 
 use bytes::Bytes;
-use polkashots_shared::event::{self, Topic};
-use polkashots_shared::failure::Failure;
-use polkashots_shared::index::Index;
-use polkashots_shared::manifest::Manifest;
+use polkashots_shared::index::Latest;
 use polkashots_shared::names::{self, INDEX_KEY, INDEX_SIGNATURE_KEY, METALINK_SUFFIX};
+use polkashots_shared::schema;
 use polkashots_shared::target::Format;
-use serde::Serialize;
 
 use super::{
     Redirect, RenderedSite, SiteError, SiteInput, SiteSettings, SiteSnapshot, SiteTarget, badge, data, metalink,
@@ -72,7 +69,9 @@ fn permalinks(settings: &SiteSettings, target: &SiteTarget, newest: &SiteSnapsho
     links.push((from(".minisig"), signature));
     links.push((from(".sha256sums"), settings.url_of(&sums)));
     links.push((from(".sha256"), settings.url_of(&sums)));
-    links.push((from(".sha256sums.minisig"), settings.url_of(&(sums + names::SIGNATURE_SUFFIX))));
+    let sums_signature = settings.url_of(&(sums + names::SIGNATURE_SUFFIX));
+    links.push((from(".sha256sums.minisig"), sums_signature.clone()));
+    links.push((from(".sha256.minisig"), sums_signature));
     links.into_iter().map(|(from, to)| Redirect { from, to, status: 302 }).collect()
 }
 
@@ -90,38 +89,18 @@ fn check_free(site: &RenderedSite, redirect: &Redirect, target: &SiteTarget) -> 
 }
 
 fn latest(settings: &SiteSettings, target: &SiteTarget) -> Option<(String, Bytes)> {
-    #[derive(Serialize)]
-    struct Latest<'a> {
-        manifest_url: String,
-        signature_url: String,
-        manifest_sha256: String,
-        manifest: &'a Manifest,
-    }
     let SiteSnapshot { manifest, manifest_sha256, .. } = target.snapshots.first()?;
     let latest = Latest {
         manifest_url: settings.url_of(&names::manifest_key(&manifest.target, manifest.version)),
         signature_url: settings.url_of(&names::manifest_signature_key(&manifest.target, manifest.version)),
-        manifest_sha256: manifest_sha256.to_string(),
-        manifest,
+        manifest_sha256: *manifest_sha256,
+        manifest: manifest.clone(),
     };
     let bytes = serde_json::to_vec_pretty(&latest).expect("strings, numbers and times always serialise");
     Some((format!("targets/{}/latest.json", target.target.id), bytes.into()))
 }
 
-fn schemas() -> Vec<(String, Bytes)> {
-    let named = [
-        ("manifest.v1".to_owned(), schemars::schema_for!(Manifest)),
-        ("index.v1".to_owned(), schemars::schema_for!(Index)),
-        ("failure.v1".to_owned(), schemars::schema_for!(Failure)),
-    ];
-    let events = Topic::ALL.into_iter().map(|topic| {
-        let name = topic.event_type().trim_start_matches("io.polkashots.").to_owned();
-        (name, event::data_schema(topic))
-    });
-    let file = |(name, schema): (String, schemars::Schema)| {
-        let mut bytes = serde_json::to_vec_pretty(&schema).expect("schemas always serialise");
-        bytes.push(b'\n');
-        (format!("schemas/{name}.schema.json"), Bytes::from(bytes))
-    };
-    named.into_iter().chain(events).map(file).collect()
+/// Every schema under the name that its `$id` ends with.
+fn schemas() -> impl Iterator<Item = (String, Bytes)> {
+    schema::all().into_iter().map(|(file, schema)| (format!("schemas/{file}"), schema::to_text(&schema).into()))
 }

@@ -92,11 +92,11 @@ impl Source {
 
     /// Adds the data, and one page per target and chain: plain Jekyll makes no pages from data.
     pub fn with_data(mut self, settings: &SiteSettings, input: &SiteInput) -> Self {
-        self.data.insert("host".into(), data::host(settings, input));
+        self.data.insert("host".into(), data::printable(data::host(settings, input)));
         self.data.insert("assets".into(), json!({ "version": self.assets_version() }));
-        self.data.insert("chains".into(), data::chains(settings, input));
-        self.data.insert("targets".into(), data::targets(settings, input));
-        self.data.insert("target_by_id".into(), data::target_by_id(settings, input));
+        self.data.insert("chains".into(), data::printable(data::chains(settings, input)));
+        self.data.insert("targets".into(), data::printable(data::targets(settings, input)));
+        self.data.insert("target_by_id".into(), data::printable(data::target_by_id(settings, input)));
         for (slug, targets) in chains::of(input) {
             let title = chains::plain(&targets[0].target.chain.name);
             let stub = format!(

@@ -1,5 +1,9 @@
 //! Firebase Hosting: the host against a strict stand-in of the REST API.
 
+#[path = "../support/npm.rs"]
+mod npm;
+mod real_cli;
+mod rollback_command;
 mod stand_in;
 
 use std::collections::BTreeMap;
@@ -115,7 +119,13 @@ async fn as_many_releases_are_kept_as_asked_and_the_last_one_can_come_back() -> 
     ensure_serves(&stand_in, &["four"])?;
     assert_eq!(stand_in.releases()[0].1, "ROLLBACK");
     assert_eq!(host.current().await?, Some(site("four").digest()), "the next publication deploys again");
-    Ok(())
+    host.rollback().await?;
+    ensure_serves(&stand_in, &["three"]).context("a second rollback goes one further back")?;
+    host.rollback().await.expect_err("two and one are no longer kept");
+    host.deploy(&site("five")).await?;
+    ensure_serves(&stand_in, &["five"])?;
+    host.rollback().await?;
+    ensure_serves(&stand_in, &["three"]).context("back to what was live before")
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ use url::form_urlencoded;
 
 pub const SITE: &str = "dot-site";
 pub const TOKEN: &str = "a-token";
+/// What Google's own tools send to a server that is not Google's.
+const EMULATOR_TOKEN: &str = "owner";
+/// Most items in one page of a list.
 const PAGE: usize = 3;
 
 /// How one call goes wrong.
@@ -61,12 +64,24 @@ struct Version {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewVersion {
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
     config: Config,
     labels: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+/// What `updateMask` may name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VersionChange {
+    status: String,
+    #[serde(default)]
+    config: Option<Config>,
+}
+
+#[derive(Default, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 struct Config {
     redirects: Vec<Redirect>,
     headers: Vec<Headers>,
@@ -172,7 +187,8 @@ async fn answer(State(stand_in): State<StandIn>, request: Request) -> Response<B
         state.calls.push(format!("{} {}", parts.method, parts.uri));
         (state.plan)(position)
     };
-    let authorized = parts.headers.get("authorization").is_some_and(|value| *value == format!("Bearer {TOKEN}"));
+    let tokens = [TOKEN, EMULATOR_TOKEN].map(|token| format!("Bearer {token}"));
+    let authorized = parts.headers.get("authorization").is_some_and(|value| tokens.iter().any(|token| *value == token));
     let effect = || match authorized {
         true => stand_in.lock().call(stand_in.address, &parts.method, &parts.uri, &body),
         false => (StatusCode::UNAUTHORIZED, json!({ "error": "no token" })),
@@ -214,15 +230,16 @@ impl Hosting {
             form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         let versions = format!("sites/{SITE}/versions");
         let releases = format!("sites/{SITE}/releases");
+        let channel = format!("sites/{SITE}/channels/live/releases");
         if let Some(upload) = uri.path().strip_prefix(&format!("/upload/{versions}/")) {
             return self.upload(&versions, upload, body);
         }
-        let Some(path) = uri.path().strip_prefix("/v1beta1/") else { return missing(uri.path()) };
+        let Some(path) = uri.path().strip_prefix("/v1beta1/").map(resource_name) else { return missing(uri.path()) };
         match (method.as_str(), path) {
             ("GET", path) if path == versions => self.list_versions(&query),
             ("POST", path) if path == versions => self.create(&versions, body),
             ("GET", path) if path == releases => self.list_releases(&query),
-            ("POST", path) if path == releases => self.release(&query, body),
+            ("POST", path) if path == releases || path == channel => self.release(&query, body),
             ("POST", path) if path.ends_with(":populateFiles") => {
                 self.populate(address, path.trim_end_matches(":populateFiles"), body)
             }
@@ -256,7 +273,11 @@ impl Hosting {
     }
 
     fn list_releases(&self, query: &BTreeMap<String, String>) -> Answer {
-        let item = |(name, kind): &(String, String)| json!({ "type": kind, "version": self.resource(name) });
+        let item = |(name, kind): &(String, String)| {
+            let mut version = self.resource(name);
+            version["name"] = format!("projects/4711/{name}").into();
+            json!({ "type": kind, "version": version })
+        };
         let items: Vec<Value> = self.releases.iter().map(item).collect();
         Self::page(&items, "releases", query)
     }
@@ -266,8 +287,11 @@ impl Hosting {
             Ok(new) => new,
             Err(error) => return refuse(&error.to_string()),
         };
-        if new.config.redirects.iter().any(|redirect| !(300..400).contains(&redirect.status_code)) {
-            return refuse("redirect status");
+        if new.status.is_some_and(|status| status != "CREATED") {
+            return refuse("a version begins as CREATED");
+        }
+        if let Err(reason) = new.config.check() {
+            return refuse(reason);
         }
         if new.labels.values().any(|value| value.len() > 63) {
             return refuse("a label is longer than 63 characters");
@@ -322,31 +346,41 @@ impl Hosting {
     }
 
     fn finalize(&mut self, name: &str, query: &BTreeMap<String, String>, body: &[u8]) -> Answer {
-        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
-        if query.get("updateMask").map(String::as_str) != Some("status") || asked != json!({ "status": "FINALIZED" }) {
-            return refuse("only the status can be changed, to FINALIZED");
+        let change: VersionChange = match serde_json::from_slice(body) {
+            Ok(change) => change,
+            Err(error) => return refuse(&error.to_string()),
+        };
+        let mask = if change.config.is_some() { "status,config" } else { "status" };
+        if query.get("updateMask").map(String::as_str) != Some(mask) || change.status != "FINALIZED" {
+            return refuse("the status can be changed to FINALIZED, the configuration with it");
+        }
+        if let Some(Err(reason)) = change.config.as_ref().map(Config::check) {
+            return refuse(reason);
         }
         let Some(version) = self.versions.get_mut(name) else { return missing(name) };
         let complete = version.files.values().all(|digest| self.blobs.contains_key(digest));
         match version.status {
             "CREATED" if complete => version.status = "FINALIZED",
-            "FINALIZED" => {}
-            _ => return refuse("version lacks files or is gone"),
+            "FINALIZED" if change.config.is_none() => {}
+            _ => return refuse("version lacks files, is final or is gone"),
+        }
+        if let Some(config) = change.config {
+            version.config = serde_json::to_value(config).unwrap_or_default();
         }
         (StatusCode::OK, self.resource(name))
     }
 
     fn release(&mut self, query: &BTreeMap<String, String>, body: &[u8]) -> Answer {
         let asked: Value = serde_json::from_slice(body).unwrap_or_default();
-        let (Some(name), Some(kind)) = (query.get("versionName"), asked["type"].as_str()) else {
-            return refuse("query");
-        };
+        let Some(name) = query.get("versionName").map(|name| resource_name(name)) else { return refuse("query") };
+        let kind = asked.get("type").map_or(Some("DEPLOY"), Value::as_str);
+        let Some(kind) = kind.filter(|kind| matches!(*kind, "DEPLOY" | "ROLLBACK")) else { return refuse("type") };
         match self.versions.get(name) {
             Some(version) if version.status == "FINALIZED" => {}
             Some(_) => return refuse("version is not FINALIZED"),
             None => return missing(name),
         }
-        self.releases.insert(0, (name.clone(), kind.to_owned()));
+        self.releases.insert(0, (name.to_owned(), kind.to_owned()));
         (StatusCode::OK, json!({ "type": kind, "version": self.resource(name) }))
     }
 
@@ -358,6 +392,24 @@ impl Hosting {
         version.status = "DELETED";
         (StatusCode::OK, json!({}))
     }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), &'static str> {
+        let globs = self.redirects.iter().map(|r| &r.glob).chain(self.headers.iter().map(|h| &h.glob));
+        if globs.into_iter().any(|glob| !glob.starts_with('/') && !glob.starts_with("**")) {
+            return Err("a glob begins with / or **");
+        }
+        match self.redirects.iter().all(|redirect| (300..400).contains(&redirect.status_code)) {
+            true => Ok(()),
+            false => Err("redirect status"),
+        }
+    }
+}
+
+/// Every resource has a second name: `projects/PROJECT/sites/..` is `sites/..`, whatever the project.
+fn resource_name(name: &str) -> &str {
+    name.strip_prefix("projects/").and_then(|rest| rest.split_once('/')).map_or(name, |(_, rest)| rest)
 }
 
 fn gunzip(gzip: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -172,7 +172,8 @@ async fn faultless_calls() -> anyhow::Result<usize> {
     Ok(calls.len())
 }
 
-fn faulty(world: &World, plan: &FaultPlan) -> polkashots_publisher::Deps {
+/// The world's effects, which go wrong as planned.
+pub fn faulty(world: &World, plan: &FaultPlan) -> polkashots_publisher::Deps {
     let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(world.store.clone(), plan));
     let host: Arc<dyn SiteHost> = Arc::new(Faulty::new(world.host.clone(), plan));
     polkashots_publisher::Deps { store, host, ..world.deps.clone() }

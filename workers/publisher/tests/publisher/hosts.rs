@@ -113,6 +113,8 @@ async fn a_bucket_keeps_what_is_not_the_sites_and_leads_people_on() -> Result<()
     host.deploy(&site("one")).await?;
     host.deploy(&site("two")).await?;
     assert!(store.keys().contains(&"mine.txt".to_owned()));
+    assert_eq!(store.objects()["assets/style.css"].headers, Headers::immutable("text/css; charset=utf-8"));
+    assert_eq!(store.objects()["index.html"].headers, Headers::no_cache("text/html; charset=utf-8"));
     let page = String::from_utf8(store.objects()["dot/index.html"].bytes.to_vec())?;
     assert!(page.contains("0; url=https://a.example/?a=1&amp;b=two\""), "{page}");
     Ok(())

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use crate::common::{DOT, World};
+use anyhow::{Context, ensure};
 use polkashots_publisher::refresh;
+use polkashots_shared::testkit::{Fault, FaultPlan};
+
+use crate::common::{DOT, World};
+use crate::handler::faulty;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -95,5 +99,54 @@ async fn what_a_crashed_run_left_is_deleted_after_seven_days() -> anyhow::Result
     world.clock.advance(Duration::from_secs(1));
     refresh(&world.deps).await?;
     assert_eq!(objects_of(&world, version), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_between_any_two_steps_no_permalink_points_at_nothing() -> anyhow::Result<()> {
+    let calls = {
+        let plan = FaultPlan::none();
+        refresh(&faulty(&world_with_one_due().await?, &plan)).await?;
+        plan.calls()
+    };
+    ensure!(calls.iter().any(|call| call.contains("delete")), "nothing is deleted in {calls:?}");
+    for position in 0..=calls.len() {
+        let world = world_with_one_due().await?;
+        let plan = FaultPlan::at(position, Fault::CrashBefore);
+        let deps = faulty(&world, &plan);
+        tokio::select! {
+            _ = refresh(&deps) => {}
+            () = plan.crashed() => {}
+        }
+        check_permalinks(&world).with_context(|| format!("killed before call {position}"))?;
+        refresh(&world.deps).await?;
+        check_permalinks(&world).with_context(|| format!("after call {position} and one more run"))?;
+        assert_eq!(world.listed(DOT)[0], "20261123-040000");
+        assert_eq!(objects_of(&world, "20261118-040000"), 0);
+    }
+    Ok(())
+}
+
+/// One snapshot is new, and the time of one that left the index is up.
+async fn world_with_one_due() -> anyhow::Result<World> {
+    let world = World::new();
+    for day in 18..22 {
+        world.publish(DOT, &format!("202611{day}-040000"), day).await?;
+    }
+    world.clock.advance(72 * HOUR);
+    world.upload(DOT, "20261123-040000", 23).await?;
+    Ok(world)
+}
+
+fn check_permalinks(world: &World) -> anyhow::Result<()> {
+    let site = world.host.deployed().pop().context("a site")?;
+    let keys = world.store.keys();
+    ensure!(site.redirects.len() > 8, "{:?}", site.redirects);
+    for redirect in &site.redirects {
+        let object =
+            redirect.to.strip_prefix("https://archive.example/").map(|key| keys.iter().any(|known| known == key));
+        let page = redirect.to.strip_prefix("https://snapshots.example/").map(|path| site.files.contains_key(path));
+        ensure!(object.or(page) == Some(true), "{} leads to {}, which is not there", redirect.from, redirect.to);
+    }
     Ok(())
 }

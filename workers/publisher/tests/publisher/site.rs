@@ -7,6 +7,10 @@ use std::process::Command;
 use crate::common::{DOT, KSM, World, site_settings};
 use polkashots_publisher::site::{SiteError, SiteInput, SiteSnapshot, Source, render_now};
 use polkashots_publisher::{catalog, index, retention};
+use polkashots_shared::failure::Failure;
+use polkashots_shared::target::{Explorer, Node};
+
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// Rewritten by `POLKASHOTS_BLESS=1 cargo test -p polkashots-publisher --test publisher`.
 fn assert_golden(name: &str, found: &[u8]) -> anyhow::Result<()> {
@@ -62,15 +66,29 @@ async fn index_and_pages_are_as_promised() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn hostile_words_are_escaped_everywhere() -> anyhow::Result<()> {
-    const HOSTILE: &str = "\"><script>alert('x')</script>{{ 7919 | times: 7919 }}&";
+    const HOSTILE: &str = "\"><script>alert('x')</script>{{ 7919 | times: 7919 }}&\u{1b}[31m\u{0}\u{202e}]]>";
     let mut input = input(&world().await?).await?;
     for target in &mut input.targets {
         target.target.pruning = HOSTILE.into();
         target.target.chain.name = format!("{HOSTILE}{}", "long".repeat(200));
         target.target.schedule = Some(HOSTILE.into());
+        target.target.time_zone = HOSTILE.into();
+        target.target.explorers = vec![
+            Explorer { name: HOSTILE.into(), url: format!("https://explorer.example/{HOSTILE}/{{hash}}") },
+            Explorer { name: "x".into(), url: "javascript:alert({height})".into() },
+        ];
+        target.failures = vec![Failure {
+            target: target.target.id.clone(),
+            version: crate::common::version("20261122-050000"),
+            worker: HOSTILE.into(),
+            reason: HOSTILE.repeat(50),
+            failed_at: crate::common::time("20261122-050000"),
+        }];
         for SiteSnapshot { manifest, signature, .. } in &mut target.snapshots {
             *signature = HOSTILE.into();
             manifest.database.pruning = HOSTILE.into();
+            manifest.tool = HOSTILE.into();
+            manifest.node = Some(Node { name: HOSTILE.into(), version: HOSTILE.into() });
             for artifact in &mut manifest.artifacts {
                 artifact.url = "javascript:alert(1)".into();
                 artifact.file = format!("{}{HOSTILE}", manifest.version);
@@ -85,6 +103,7 @@ async fn hostile_words_are_escaped_everywhere() -> anyhow::Result<()> {
         assert!(!text.contains("<script>"), "{path} has the markup");
         assert!(!text.contains("javascript:"), "{path} has the address");
         assert!(!text.contains("62710561"), "{path} was evaluated twice");
+        assert!(!text.contains(['\0', '\u{1b}', '\u{202e}']), "{path} has characters that XML or a reader trips over");
     }
     Ok(())
 }
@@ -111,6 +130,26 @@ async fn a_template_error_names_file_and_line() -> anyhow::Result<()> {
         let SiteError::Template { file, line, .. } = &error else { panic!("{error}") };
         assert_eq!((file.as_str(), *line), (path, expected), "{error}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_template_error_never_deploys_and_the_old_site_stays() -> anyhow::Result<()> {
+    let mut world = world().await?;
+    let before = world.host.deployed().len();
+    let folder = tempfile::tempdir()?;
+    Source::built_in().write_to(folder.path())?;
+    let page = folder.path().join("index.html");
+    std::fs::write(&page, "---\nlayout: default\ntitle: x\n---\n{{ site.data.nothing }}\n")?;
+    world.deps.site.source = Some(folder.path().to_owned());
+    world.upload(KSM, "20261122-040000", 12).await?;
+    let error = world.handle(KSM, "20261122-040000").await.expect_err("the template is broken");
+    assert!(error.to_string().contains("index.html, line 5"), "{error}");
+    assert_eq!(world.host.deployed().len(), before);
+    std::fs::write(&page, "---\ntitle: x\npermalink: /\n---\n<p>{{ site.data.targets.size }} targets of our own\n")?;
+    world.handle(KSM, "20261122-040000").await?;
+    let site = world.host.deployed().pop().expect("a site");
+    assert_eq!(site.files["index.html"], "<p>2 targets of our own\n");
     Ok(())
 }
 
@@ -165,6 +204,9 @@ async fn headers_are_strict_and_only_versioned_addresses_are_kept() -> anyhow::R
     ] {
         assert_eq!(everywhere.headers[name], value);
     }
+    let kept: Vec<_> = site.headers.iter().filter(|rule| rule.headers.contains_key("Cache-Control")).skip(1).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!((kept[0].source.as_str(), &*kept[0].headers["Cache-Control"]), ("/assets/**", IMMUTABLE));
     for (path, bytes) in site.files.iter().filter(|(path, _)| path.ends_with(".html")) {
         let page = String::from_utf8_lossy(bytes);
         assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"), "{path}: inline");

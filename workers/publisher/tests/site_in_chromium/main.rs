@@ -1,20 +1,23 @@
 //! The site as people see it: served by `polkashots serve`, in a headless Chromium.
 //!
-//! The program must have been built beside this test, as it is by `cargo test --workspace`. Screenshots are written to `target/screenshots/`. Checkers from npm (axe-core, vnu-jar) are installed into `target/npm`
-//! at the first run; without them, or without Chromium, the tests say that they were skipped.
+//! The program must have been built beside this test, as it is by `cargo test --workspace`. Screenshots are written to
+//! `target/screenshots/`. Checkers from npm are installed into `target/npm` at the first run; without them, or without
+//! Chromium, the tests say that they were skipped.
 
+mod after_demo;
+mod checkers;
 mod chromium;
+#[path = "../support/npm.rs"]
+mod npm;
 mod served;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use chromium::{Chromium, Look};
+use npm::target_folder;
 use polkashots_shared::ids::Sha256;
-use polkashots_shared::testkit::skip::{program_or_skip, skipped};
-use serde_json::Value;
+use polkashots_shared::testkit::skip::program_or_skip;
 use served::{Served, polkashots};
 
 const DESKTOP: Look = Look { width: 1200, height: 900, dark: false, scripts: true };
@@ -22,16 +25,18 @@ const DARK: Look = Look { dark: true, ..DESKTOP };
 const PHONE: Look = Look { width: 360, height: 740, ..DESKTOP };
 const MAX_HOME_BYTES: u64 = 100 * 1024;
 
-/// The browser and the site; `None` where there is no browser.
+/// The browser and a made-up site with some history; `None` where there is no browser.
 async fn browse(test: &str) -> Result<Option<(Chromium, Served)>> {
-    let Some(program) = program_or_skip(test, "chromium") else { return Ok(None) };
-    let Some(polkashots) = polkashots() else {
-        skipped(test, "polkashots is not built beside the test: run cargo build first");
-        return Ok(None);
-    };
+    let Some(polkashots) = polkashots(test) else { return Ok(None) };
     let served = Served::start(&polkashots).await?;
-    let chromium = Chromium::start(&program, &served.folder.path().join("profile"))?;
+    let Some(chromium) = chromium_for(test, &served)? else { return Ok(None) };
     Ok(Some((chromium, served)))
+}
+
+/// A browser with nothing in its profile, which lies beside the site.
+fn chromium_for(test: &str, served: &Served) -> Result<Option<Chromium>> {
+    let Some(program) = program_or_skip(test, "chromium") else { return Ok(None) };
+    Ok(Some(Chromium::start(&program, &served.folder.path().join("profile"))?))
 }
 
 /// The pages that a visitor can reach from the home page, which is the first.
@@ -52,31 +57,6 @@ fn pages(chromium: &mut Chromium, served: &Served) -> Result<Vec<String>> {
 fn target_page(pages: &[String]) -> Result<&String> {
     let mut targets = pages.iter().filter(|page| page.contains("/targets/"));
     targets.next().context("a target's page")
-}
-
-fn target_folder() -> PathBuf {
-    let of_test = std::env::current_exe().ok().and_then(|exe| exe.ancestors().nth(3).map(Path::to_owned));
-    of_test.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")))
-}
-
-/// The folder of an npm package in `target/npm`, installed there if need be.
-fn npm_package(test: &str, name: &str) -> Option<PathBuf> {
-    static INSTALLED: OnceLock<bool> = OnceLock::new();
-    let folder = target_folder().join("npm");
-    let package = folder.join("node_modules").join(name);
-    INSTALLED.get_or_init(|| {
-        if folder.join("node_modules/axe-core").is_dir() && folder.join("node_modules/vnu-jar").is_dir() {
-            return true;
-        }
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-fund", "--no-audit", "--silent", "axe-core@4", "vnu-jar@26", "--prefix"])
-            .arg(&folder);
-        std::fs::create_dir_all(&folder).is_ok() && npm.status().is_ok_and(|status| status.success())
-    });
-    if !package.is_dir() {
-        skipped(test, &format!("npm cannot install {name}"));
-    }
-    package.is_dir().then_some(package)
 }
 
 #[tokio::test]
@@ -161,6 +141,7 @@ async fn dark_mode_is_dark_and_pictures_are_taken() -> Result<()> {
             let paper = chromium.evaluate("getComputedStyle(document.body).backgroundColor")?;
             papers.push((look.dark, paper.as_str().context("a colour")?.to_owned()));
             std::fs::write(folder.join(format!("{name}-{look_name}.png")), chromium.screenshot(true)?)?;
+            std::fs::write(folder.join(format!("{name}-{look_name}-top.png")), chromium.screenshot(false)?)?;
         }
     }
     for (dark, paper) in papers {
@@ -181,64 +162,5 @@ async fn the_home_page_weighs_less_than_100_kib() -> Result<()> {
     )?;
     let weight = weight.as_u64().context("a number")?;
     assert!((1024..MAX_HOME_BYTES).contains(&weight), "{weight} bytes");
-    Ok(())
-}
-
-#[tokio::test]
-async fn axe_finds_no_serious_issue() -> Result<()> {
-    let Some(axe) = npm_package("axe_finds_no_serious_issue", "axe-core") else { return Ok(()) };
-    let Some((mut chromium, served)) = browse("axe_finds_no_serious_issue").await? else { return Ok(()) };
-    let script = std::fs::read_to_string(axe.join("axe.min.js"))?;
-    for page in pages(&mut chromium, &served)? {
-        for look in [DESKTOP, DARK, PHONE] {
-            chromium.open(&page, look)?;
-            chromium.evaluate(&format!("{script}; true"))?;
-            let found = chromium.evaluate(
-                "axe.run().then(result => result.violations.filter(v => ['serious', 'critical'].includes(v.impact))
-                    .map(v => `${v.id}: ${v.nodes.map(node => node.html).join(' ')}`))",
-            )?;
-            assert_eq!(found, Value::Array(Vec::new()), "{page} {look:?}");
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_nu_checker_finds_no_error() -> Result<()> {
-    let Some(vnu) = npm_package("the_nu_checker_finds_no_error", "vnu-jar") else { return Ok(()) };
-    let Some(java) = program_or_skip("the_nu_checker_finds_no_error", "java") else { return Ok(()) };
-    let Some(polkashots) = polkashots() else {
-        skipped("the_nu_checker_finds_no_error", "polkashots is not built beside the test");
-        return Ok(());
-    };
-    let served = Served::start(&polkashots).await?;
-    let mut files = Vec::new();
-    collect(&served.folder.path().join("site").canonicalize()?, &mut files)?;
-    ensure!(files.len() > 8, "only {files:?}");
-    let ran = Command::new(java)
-        .arg("-jar")
-        .arg(vnu.join("build/dist/vnu.jar"))
-        .args(["--also-check-css", "--also-check-svg"])
-        .args(&files)
-        .output()?;
-    ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    Ok(())
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        match path.is_dir() {
-            true => collect(&path, files)?,
-            false
-                if path
-                    .extension()
-                    .is_some_and(|ending| ["html", "svg", "css"].iter().any(|known| ending == *known)) =>
-            {
-                files.push(path)
-            }
-            false => {}
-        }
-    }
     Ok(())
 }

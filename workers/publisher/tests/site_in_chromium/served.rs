@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Days, Utc};
 use polkashots_publisher::SiteHost;
 use polkashots_publisher::adapters::directory_host::DirectoryHost;
@@ -17,6 +17,7 @@ use polkashots_shared::index::{Index, IndexSnapshot, IndexTarget, SCHEMA};
 use polkashots_shared::minisign::{self, SecretKey};
 use polkashots_shared::names;
 use polkashots_shared::target::Target;
+use polkashots_shared::testkit::skip::skipped;
 
 /// What every archive holds; the stated sizes are those of real ones, for the pictures' sake.
 pub const ARCHIVE: &[u8] = b"archive";
@@ -25,6 +26,7 @@ const SNAPSHOTS: u64 = 9;
 /// A site that is being served from a folder of its own.
 pub struct Served {
     server: Child,
+    /// What lies in it is gone with the value.
     pub folder: tempfile::TempDir,
     pub origin: String,
 }
@@ -37,31 +39,52 @@ impl Drop for Served {
 }
 
 impl Served {
-    /// Serves a site with `program`, which is `polkashots`.
+    /// Serves a made-up site with `program`, which is `polkashots`.
     pub async fn start(program: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir(folder.path().join("bucket"))?;
         let host = DirectoryHost::open(&folder.path().join("site"))?;
         deploy(&host, "http://127.0.0.1", folder.path()).await?;
-        let mut server = Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().context("a pipe")?).read_line(&mut line)?;
-        let origin = line.trim().strip_prefix("serving on ").context("an address")?.trim_end_matches('/').to_owned();
+        let (server, origin) = serve(program, folder.path(), "127.0.0.1:0")?;
         deploy(&host, &origin, folder.path()).await?;
+        Ok(Self { server, folder, origin })
+    }
+
+    /// Runs `polkashots demo` and serves what it left, at the address that its site names.
+    pub fn after_demo(program: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let ran = Command::new(program).args(["demo", "--no-serve", "--dir"]).arg(folder.path()).output()?;
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        ensure!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+        let address = said.split_whitespace().find_map(|word| word.strip_prefix("http://")?.strip_suffix('/'));
+        let (server, origin) = serve(program, folder.path(), address.context("an address")?)?;
         Ok(Self { server, folder, origin })
     }
 }
 
-/// The program that is built beside this test.
-pub fn polkashots() -> Option<PathBuf> {
+/// The server and the address that it serves `folder` at.
+fn serve(program: &Path, folder: &Path, listen: &str) -> Result<(Child, String)> {
+    let mut server = Command::new(program)
+        .args(["serve", "--listen", listen, "--dir"])
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().context("a pipe")?).read_line(&mut line)?;
+    let origin = line.trim().strip_prefix("serving on ").context("an address")?.trim_end_matches('/').to_owned();
+    Ok((server, origin))
+}
+
+/// The program that is built beside this test; `None` where it is not, which `test` says.
+pub fn polkashots(test: &str) -> Option<PathBuf> {
     let exe = std::env::current_exe().ok()?;
     let program = exe.parent()?.parent()?.join("polkashots");
-    program.is_file().then_some(program)
+    if !program.is_file() {
+        skipped(test, "polkashots is not built beside the test: run cargo build first");
+        return None;
+    }
+    Some(program)
 }
 
 async fn deploy(host: &DirectoryHost, origin: &str, folder: &Path) -> Result<()> {

@@ -36,7 +36,7 @@ pub(super) struct Api {
 /// A version of the site.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Version {
-    /// `sites/SITE/versions/ID`.
+    /// `sites/SITE/versions/ID`, or the same below `projects/PROJECT/`.
     pub(super) name: String,
     pub(super) status: Status,
     #[serde(default)]
@@ -59,6 +59,9 @@ pub(super) enum Status {
 /// A release, which made its version live.
 #[derive(Debug, Deserialize)]
 pub(super) struct Release {
+    /// `DEPLOY`, `ROLLBACK` or `SITE_DISABLE`.
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
     /// None where the site was switched off.
     pub(super) version: Option<Version>,
 }
@@ -74,6 +77,11 @@ pub(super) struct Wanted {
 }
 
 impl Version {
+    /// The last part of the name; the rest of it differs with the way in which the version was asked for.
+    pub(super) fn id(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
+
     /// The digest of the site that the version was made for, if the publisher made it.
     pub(super) fn digest(&self) -> Option<Sha256> {
         let [first, second] = DIGEST_LABELS.map(|label| self.labels.get(label));

@@ -58,17 +58,13 @@ impl FirebaseHost {
         self
     }
 
-    /// Serves the release of before the live one again; the next publication deploys the newest site anew.
+    /// Serves the release of before the live one again, and called once more the one of before that; the next publication
+    /// deploys the newest site anew.
     ///
     /// Returns the version that is live now. [`HostError::Permanent`] where there is none to go back to.
     pub async fn rollback(&self) -> Result<String, HostError> {
         let releases = self.api.releases().await?;
-        let live = live(&releases).map(|version| version.name.clone());
-        let back = releases
-            .iter()
-            .filter_map(|release| release.version.as_ref())
-            .find(|version| Some(&version.name) != live.as_ref() && version.status == Status::Finalized);
-        let Some(version) = back else {
+        let Some(version) = before_live(&releases) else {
             return Err(self.api.permanent("roll back", "there is no earlier release that is still kept"));
         };
         self.api.release(&version.name, "ROLLBACK").await?;
@@ -118,12 +114,12 @@ impl FirebaseHost {
         let mut kept = BTreeSet::new();
         for version in releases.iter().filter_map(|release| release.version.as_ref()) {
             if kept.len() < self.keep {
-                kept.insert(version.name.clone());
+                kept.insert(version.id().to_owned());
             }
         }
         for version in self.api.versions().await? {
             let ours = version.digest().is_some();
-            if ours && !kept.contains(&version.name) && matches!(version.status, Status::Created | Status::Finalized) {
+            if ours && !kept.contains(version.id()) && matches!(version.status, Status::Created | Status::Finalized) {
                 self.api.delete_version(&version.name).await?;
             }
         }
@@ -156,6 +152,15 @@ impl SiteHost for FirebaseHost {
 /// The version that visitors see.
 fn live(releases: &[Release]) -> Option<&Version> {
     releases.first()?.version.as_ref()
+}
+
+/// The newest version that can be served and was live before the live one was deployed: what came since was rolled back.
+fn before_live(releases: &[Release]) -> Option<&Version> {
+    let live = live(releases).map(Version::id);
+    let of_live = |release: &Release| release.version.as_ref().map(Version::id) == live;
+    let deployed = releases.iter().position(|release| of_live(release) && release.kind != "ROLLBACK").unwrap_or(0);
+    let earlier = releases.iter().skip(deployed).filter(|release| !of_live(release));
+    earlier.filter_map(|release| release.version.as_ref()).find(|version| version.status == Status::Finalized)
 }
 
 /// Gzip with neither name nor time, so that the same file always has the same digest.
