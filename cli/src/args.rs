@@ -11,6 +11,7 @@ use crate::check::CheckArgs;
 use crate::completions::CompletionsArgs;
 use crate::config::{Config, ConfigError};
 use crate::config_check::ConfigCommandArgs;
+use crate::import_blocks::ImportBlocksArgs;
 use crate::inspect::InspectArgs;
 use crate::keygen::KeygenArgs;
 use crate::output::{CommandError, Exit};
@@ -75,6 +76,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Restore a node's database from a published snapshot
     Restore(Box<RestoreArgs>),
+    /// Have a node import the published blocks of its chain
+    ImportBlocks(Box<ImportBlocksArgs>),
     /// Make the key pair that signs snapshots
     Keygen(KeygenArgs),
     /// Serve a deployed site and its bucket, with redirects and range requests

@@ -7,6 +7,7 @@ pub mod config;
 pub mod config_check;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod import_blocks;
 pub mod inspect;
 pub mod keygen;
 pub mod output;
@@ -39,6 +40,7 @@ pub async fn run(cli: &Cli) -> Result<(), CommandError> {
         Command::Inspect(args) => inspect::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Restore(args) => restore::run(args).await,
+        Command::ImportBlocks(args) => import_blocks::run(args).await,
         Command::Keygen(args) => keygen::run(args),
         Command::Serve(args) => serve::command::run(args).await,
         Command::Check(args) => check::run(args),
