@@ -166,6 +166,11 @@ impl<'a> Container<'a> {
         image.split([':', '@']).next().unwrap_or(image)
     }
 
+    /// True where the image's own program is started, not another one that is in it, such as a shell.
+    pub(super) fn starts_own_program(self) -> bool {
+        self.node.get("command").is_none()
+    }
+
     /// `container engine of ScaledJob engine`.
     pub(super) fn title(self) -> String {
         format!("container {} of {}", self.name(), self.pod.owner.title())

@@ -127,6 +127,10 @@ impl Plan {
             }
             granted.insert((space.to_owned(), account.to_owned()));
         }
+        // In a project that is still to be made its number is unknown, and with it every principal.
+        if granted.is_empty() {
+            return;
+        }
         for (resource, job) in objects.iter().filter(|(_, object)| object["kind"] == "ScaledJob") {
             let account = text(job, "/spec/jobTargetRef/template/spec/serviceAccountName");
             let who = (text(job, "/metadata/namespace"), account);
@@ -208,4 +212,74 @@ fn place<'a>(tree: &'a Tree, resource: &Json) -> (&'a str, usize) {
         Some((file, block.line))
     });
     found.unwrap_or(("terraform/main.tf", 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A plan of one target with one trigger.
+    fn plan(filter: &str, subject: &str, space: &str, subscription: &str) -> Plan {
+        let job = json!({"kind": "ScaledJob", "metadata": {"name": "engine", "namespace": space}, "spec": {
+            "jobTargetRef": {"template": {"spec": {"serviceAccountName": "engine"}}},
+            "triggers": [{"metadata": {"subscriptionName": format!("projects/p/subscriptions/{subscription}")}}],
+        }});
+        let account = json!({"kind": "ServiceAccount", "metadata": {"name": "engine", "namespace": "dot"}});
+        let values = json!({"objects": [account, job]}).to_string();
+        let resource = |kind: &str, name: &str, values: Json| json!({"address": format!("module.x.{kind}.{name}"), "type": kind, "name": name, "values": values});
+        let resources = json!([
+            resource(
+                "google_pubsub_subscription",
+                "this",
+                json!({"name": "polkashots-engine.tick.dot", "filter": filter})
+            ),
+            resource(
+                "google_pubsub_topic_iam_member",
+                "emits",
+                json!({"member": format!("principal://x/subject/{subject}")})
+            ),
+            resource("kubernetes_namespace_v1", "this", json!({"metadata": [{"name": "dot"}]})),
+            resource("helm_release", "target", json!({"values": [values]})),
+        ]);
+        let module = json!({"child_modules": [{"resources": resources}]});
+        Plan::parse(&json!({"planned_values": {"root_module": module}}).to_string()).expect("is a plan")
+    }
+
+    fn found(plan: &Plan) -> Vec<String> {
+        plan.check(&Tree::default()).into_iter().map(|finding| finding.what).collect()
+    }
+
+    const FILTER: &str = "attributes.target = \"dot\"";
+    const SUBJECT: &str = "ns/dot/sa/engine";
+    const TICKS: &str = "polkashots-engine.tick.dot";
+
+    #[test]
+    fn a_plan_that_fits_has_no_finding() {
+        assert_eq!(found(&plan(FILTER, SUBJECT, "dot", TICKS)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_found() {
+        let filter = found(&plan("attributes.target = \"ksm\"", SUBJECT, "dot", TICKS));
+        assert!(filter.iter().any(|what| what.contains("the filter of polkashots-engine.tick.dot is")), "{filter:?}");
+        let grant = found(&plan(FILTER, "ns/dot/sa/engines", "dot", TICKS));
+        assert!(
+            grant.iter().any(|what| what.contains("a grant to ServiceAccount engines of namespace dot")),
+            "{grant:?}"
+        );
+        assert!(grant.iter().any(|what| what.contains("runs as engine, which may do nothing")), "{grant:?}");
+        let space = found(&plan(FILTER, SUBJECT, "ksm", TICKS));
+        assert!(space.iter().any(|what| what.contains("in the namespace ksm, which nothing makes")), "{space:?}");
+        let trigger = found(&plan(FILTER, SUBJECT, "dot", "${topic_prefix}engine.tick.dot"));
+        assert!(trigger.iter().any(|what| what.contains("${topic_prefix} is not filled in")), "{trigger:?}");
+        assert!(trigger.iter().any(|what| what.contains("waits for the subscription")), "{trigger:?}");
+    }
+
+    #[test]
+    fn what_is_no_plan_is_refused() {
+        assert!(Plan::parse("{}").expect_err("empty").contains("planned_values"));
+        assert!(Plan::parse("no").is_err());
+    }
 }

@@ -27,13 +27,10 @@ pub(super) fn rule(context: &Context<'_>, report: &mut Report) {
     for rendered in &context.rendered {
         for object in &rendered.objects {
             let containers = object.pod().map(|pod| pod.containers()).unwrap_or_default();
-            for container in containers {
+            for container in containers.into_iter().filter(|container| container.starts_own_program()) {
                 let Some(binary) = context.code.in_image(container.image_name()) else {
                     continue;
                 };
-                if runs_another_program(container) {
-                    continue;
-                }
                 let given = Given { container, binary, variables: container.variables(&rendered.objects) };
                 given.check(report);
                 given.check_values(rendered, report);
@@ -43,12 +40,6 @@ pub(super) fn rule(context: &Context<'_>, report: &mut Report) {
     }
     sources(context, report);
     compose(context, report);
-}
-
-/// An image of ours brings a few of Debian's programs too; a `command` that is none of ours needs none of our settings.
-fn runs_another_program(container: Container<'_>) -> bool {
-    let program = container.node.items_at("command").first().and_then(Node::text);
-    program.is_some_and(|program| !program.contains("polkashots-"))
 }
 
 /// In the sources only what does not depend on an overlay: each variable that a container names is known.
