@@ -131,7 +131,8 @@ fn archive(database_dir: &Path, level: i32) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
     let tree = Arc::new(Tree::walk(chain_dir, kind)?);
     let layout = Arc::new(Layout::plan(tree.entries(), settings.frame_size));
-    let archived = runtime.block_on(write_archive(tree, layout, settings, Uploads { zstd: &mut Nowhere, lz4: None }))?;
+    let archived =
+        runtime.block_on(write_archive(tree, layout, settings, Uploads { zstd: &mut Nowhere, lz4: None }))?;
     let ratio = archived.uncompressed_size as f64 / archived.size as f64;
     say(&format!("compressed {ratio:.2}x, {} frames, peak {} MiB", archived.frames.len(), peak_mib()?));
     Ok(())
