@@ -26,7 +26,7 @@ fn forbid(path: &Path) -> Result<()> {
     if rustix::process::geteuid().is_root() {
         chown(path, Some(0), Some(0))?;
     }
-    Ok(fs::set_permissions(path, Permissions::from_mode(0))?)
+    Ok(fs::set_permissions(path, Permissions::from_mode(0o000))?)
 }
 
 /// Lets the test's own clean-up in again.

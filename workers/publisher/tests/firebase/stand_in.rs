@@ -106,6 +106,9 @@ struct Headers {
 
 type Answer = (StatusCode, Value);
 
+/// Every file, unpacked, by its path, and the configuration.
+pub type Live = (BTreeMap<String, Vec<u8>>, Value);
+
 impl StandIn {
     /// Starts one without any version.
     pub async fn start() -> Result<Self> {
@@ -151,7 +154,7 @@ impl StandIn {
     }
 
     /// What a visitor sees: every file of the live version, unpacked, and its configuration.
-    pub fn live(&self) -> Result<Option<(BTreeMap<String, Vec<u8>>, Value)>> {
+    pub fn live(&self) -> Result<Option<Live>> {
         let state = self.lock();
         let Some((name, _)) = state.releases.first() else { return Ok(None) };
         let version = state.versions.get(name).context("the live version is gone")?;
