@@ -117,12 +117,7 @@ pub fn load_secret_key(path: &Path, password_file: Option<&Path>) -> Result<Secr
 
 /// Reads a public key from a file or from its one line of text.
 pub fn load_public_key(key: &str) -> Result<PublicKey, KeyError> {
-    if looks_like_key(key) { PublicKey::from_base64(key) } else { PublicKey::from_file(Path::new(key)) }
-}
-
-/// True for the base64 line of a minisign public key, which always starts with the letters of `Ed`.
-pub fn looks_like_key(text: &str) -> bool {
-    text.starts_with("RW") && text.len() == 56 && !text.contains('.')
+    if PublicKey::is_text(key) { PublicKey::from_base64(key) } else { PublicKey::from_file(Path::new(key)) }
 }
 
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {

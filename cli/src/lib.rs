@@ -20,7 +20,6 @@ pub mod status;
 #[cfg(test)]
 mod testing;
 pub mod trigger;
-pub mod trust;
 pub mod verify;
 
 use polkashots_shared::telemetry;

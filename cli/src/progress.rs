@@ -76,6 +76,8 @@ fn words_of(phase: Phase) -> &'static str {
         Phase::Resolve => "finding the snapshot",
         Phase::Remove => "removing the old one",
         Phase::Prepare => "making files",
+        Phase::Compare => "comparing what is there",
+        Phase::Switch => "putting together",
         Phase::Transfer => "fetching and verifying",
         Phase::Verify => "verifying",
         Phase::Finish => "making it durable",

@@ -1,19 +1,13 @@
 //! `polkashots restore`: a node's database from a published snapshot.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
-use polkashots_importer::{
-    Destination, ErrorKind, Outcome, Owner, Preview, ResolveError, RestoreError, RestoreRequest, Restored, Transfer,
-};
-use polkashots_shared::clock::SystemClock;
+use polkashots_importer::flags::RestoreFlags;
+use polkashots_importer::{ErrorKind, Outcome, Preview, ResolveError, RestoreError, RestoreRequest, Restored};
 
 use crate::output::{self, CommandError, Exit};
 use crate::progress;
-use crate::trust::{TrustArgs, parse_age};
 
 /// Restores the newest snapshot of a target: verified before a byte is written, resumable, never half visible.
 #[derive(Debug, Args)]
@@ -28,50 +22,14 @@ pub struct RestoreArgs {
     /// The target's permalink or id, as in dot/paritydb; not needed with a manifest
     pub name: Option<String>,
     /// The node's base path; the database goes to chains/<id>/ in it
-    #[arg(
-        long,
-        env = "POLKASHOTS_BASE_PATH",
-        value_name = "DIR",
-        conflicts_with = "chain_dir",
-        required_unless_present = "chain_dir"
-    )]
+    #[arg(long, env = "POLKASHOTS_BASE_PATH", value_name = "DIR", required_unless_present = "chain_dir")]
     pub base_path: Option<PathBuf>,
-    /// The chain's own folder; the database goes to db/ or paritydb/ in it
-    #[arg(long, env = "POLKASHOTS_CHAIN_DIR", value_name = "DIR")]
-    pub chain_dir: Option<PathBuf>,
-    /// Whom and what to believe.
+    /// Whom to believe, what to do with a database that is there, how to fetch.
     #[command(flatten)]
-    pub trust: TrustArgs,
-    /// Replace a complete database that is there
-    #[arg(long)]
-    pub force: bool,
+    pub restore: RestoreFlags,
     /// Say what would be done: sizes, disk needed and free; fetch no archive and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// How many requests are under way at once
-    #[arg(long, env = "POLKASHOTS_CONNECTIONS", value_name = "N", default_value = "8")]
-    pub connections: NonZeroUsize,
-    /// How many threads verify, decompress and write [default: one per core]
-    #[arg(long, env = "POLKASHOTS_THREADS", value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
-    /// Give a connection up that brings next to nothing for this long
-    #[arg(long, env = "POLKASHOTS_STALL_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_age)]
-    pub stall_timeout: Duration,
-    /// How many times in a row a request may fail
-    #[arg(long, env = "POLKASHOTS_ATTEMPTS", value_name = "N", default_value = "8")]
-    pub attempts: u32,
-    /// The owner of everything that is made, by number
-    #[arg(long, env = "POLKASHOTS_UID", value_name = "UID")]
-    pub uid: Option<u32>,
-    /// The group of everything that is made, by number
-    #[arg(long, env = "POLKASHOTS_GID", value_name = "GID")]
-    pub gid: Option<u32>,
-    /// The mode of files, as in 0640 [default: 0644 less the umask]
-    #[arg(long, env = "POLKASHOTS_FILE_MODE", value_name = "MODE", value_parser = parse_mode)]
-    pub file_mode: Option<u32>,
-    /// The mode of folders, as in 0750 [default: 0755 less the umask]
-    #[arg(long, env = "POLKASHOTS_FOLDER_MODE", value_name = "MODE", value_parser = parse_mode)]
-    pub folder_mode: Option<u32>,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -82,27 +40,7 @@ pub struct RestoreArgs {
 
 impl RestoreArgs {
     fn to_request(&self) -> RestoreRequest {
-        let destination = match (&self.base_path, &self.chain_dir) {
-            (_, Some(dir)) => Destination::ChainDir(dir.clone()),
-            (base, None) => Destination::BasePath(base.clone().unwrap_or_default()),
-        };
-        let owner = (self.uid.is_some() || self.gid.is_some()).then_some(Owner { uid: self.uid, gid: self.gid });
-        RestoreRequest {
-            trust: self.trust.to_trust(),
-            force: self.force,
-            transfer: Transfer {
-                connections: self.connections,
-                threads: self.threads,
-                stall_timeout: self.stall_timeout,
-                attempts: self.attempts,
-                ..Transfer::default()
-            },
-            owner,
-            file_mode: self.file_mode,
-            folder_mode: self.folder_mode,
-            clock: Arc::new(SystemClock),
-            ..RestoreRequest::new(self.source.clone(), self.name.as_deref(), destination)
-        }
+        self.restore.to_request(self.source.clone(), self.name.as_deref(), self.base_path.clone())
     }
 }
 
@@ -175,9 +113,4 @@ pub(crate) fn explain(error: RestoreError) -> CommandError {
         (_, ErrorKind::Network | ErrorKind::Space | ErrorKind::Busy | ErrorKind::Io) => Exit::Failed,
     };
     CommandError::new(exit, error)
-}
-
-fn parse_mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| "expected an octal mode up to 0777, as in 0640".to_owned())
 }

@@ -1,12 +1,12 @@
 //! `polkashots verify`: a published snapshot against a public key, byte by byte.
 
 use clap::Args;
+use polkashots_importer::flags::TrustFlags;
 use polkashots_importer::{VerifyReport, VerifyRequest};
 
 use crate::output::{self, CommandError};
 use crate::progress;
 use crate::restore::explain;
-use crate::trust::TrustArgs;
 
 /// Reads every byte of a snapshot and checks it: signature, manifest, frames, SHA-256. Writes nothing.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub struct VerifyArgs {
     pub name: Option<String>,
     /// Whom and what to believe.
     #[command(flatten)]
-    pub trust: TrustArgs,
+    pub trust: TrustFlags,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,

@@ -96,6 +96,11 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
+    /// True for the base64 line of a public key, which always starts with the letters of `Ed`, and for no file's usual name.
+    pub fn is_text(text: &str) -> bool {
+        text.starts_with("RW") && text.len() == 56 && !text.contains('.')
+    }
+
     /// Reads a `.pub` file.
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
         let text = read_key_file(path, std::fs::File::open(path))?;

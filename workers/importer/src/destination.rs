@@ -1,5 +1,6 @@
 //! Where a database goes, what is there already, and how much room there is.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -129,6 +130,31 @@ impl Place {
         remove_tree(&away)
     }
 
+    /// Takes the locks that a node takes, so that none starts on the database while the result lives.
+    pub fn hold_node_locks(&self) -> Result<NodeLocks, RestoreError> {
+        let path = self.database_dir();
+        let found = path.symlink_metadata().map_err(|error| RestoreError::io("look at", &path, error))?;
+        if !found.is_dir() {
+            return Err(refuse(&path, "is not a folder of its own, so it is not updated: use --force, or remove it"));
+        }
+        self.check_mount(found.dev())?;
+        let own = match self.kind {
+            DatabaseKind::RocksDb => NODE_LOCKS[0],
+            DatabaseKind::ParityDb => NODE_LOCKS[1],
+        };
+        let mut held = Vec::new();
+        for name in NODE_LOCKS {
+            let lock = path.join(name);
+            check_unlocked(&lock)?;
+            // A folder that has no `full/` is no database, and nothing opens it.
+            let opened = std::fs::OpenOptions::new().write(true).create(name == own).truncate(false).open(&lock);
+            let Ok(file) = opened else { continue };
+            lock_as_node(&file).map_err(|()| RestoreError::NodeRunning { path: lock })?;
+            held.push(file);
+        }
+        Ok(NodeLocks(held))
+    }
+
     /// Removes what a stopped removal left.
     pub fn finish_removal(&self) -> Result<(), RestoreError> {
         remove_tree(&self.ours("old"))
@@ -159,15 +185,19 @@ impl Place {
     }
 }
 
+/// The locks of a node, held until dropped.
+#[derive(Debug)]
+pub struct NodeLocks(#[expect(dead_code, reason = "a lock lives as long as its file is open")] Vec<File>);
+
 /// Refuses where a node holds the lock: RocksDB takes a POSIX record lock, ParityDB a BSD one.
 fn check_unlocked(lock: &Path) -> Result<(), RestoreError> {
     let Ok(file) = std::fs::OpenOptions::new().write(true).open(lock) else { return Ok(()) };
-    let free = rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
-        && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-    match free {
-        true => Ok(()),
-        false => Err(RestoreError::NodeRunning { path: lock.to_owned() }),
-    }
+    lock_as_node(&file).map_err(|()| RestoreError::NodeRunning { path: lock.to_owned() })
+}
+
+fn lock_as_node(file: &File) -> Result<(), ()> {
+    rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).map_err(drop)?;
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(drop)
 }
 
 fn disk_usage(folder: &Path) -> Result<u64, RestoreError> {

@@ -11,15 +11,18 @@
 //! | name | what it is |
 //! |---|---|
 //! | `<folder>.partial/` | an unfinished restore: the same command continues it |
+//! | `<folder>.partial/old/` | what is left of the old database while an update puts the new one together |
 //! | `<folder>.complete.json` | the completion marker: the manifest of what was restored |
 //! | `<folder>.newest.json` | rollback memory: the newest snapshot ever accepted here |
 //! | `<folder>.lock` | held while a restore works here |
 
 pub mod binary;
 pub mod blocks;
+mod compare;
 mod destination;
 mod durable;
 mod error;
+pub mod flags;
 mod journal;
 mod memory;
 pub mod outcome;
@@ -30,15 +33,17 @@ mod resolve;
 mod restore;
 mod source;
 mod staging;
+mod switch;
 mod transfer;
 mod trust;
+mod update;
 mod verify;
 
 pub use error::{ErrorKind, RestoreError};
 pub use outcome::{AlreadyThere, Outcome, Preview, Restored, VerifiedFile, VerifyReport};
 pub use plan::PlanError;
 pub use progress::{NoProgress, Phase, Progress, Update};
-pub use request::{Destination, Key, Owner, RestoreRequest, Transfer, Trust};
+pub use request::{Destination, Existing, Key, Owner, RestoreRequest, Transfer, Trust};
 pub use resolve::ResolveError;
 pub use restore::{preview, restore};
 pub use source::SourceError;

@@ -26,6 +26,8 @@ pub struct Restored {
     pub fetched_bytes: u64,
     /// Compressed bytes that an earlier, interrupted run had done.
     pub resumed_bytes: u64,
+    /// Compressed bytes of the frames that were there already in the database that was updated.
+    pub kept_bytes: u64,
     /// Bytes written to disk; holes are not.
     pub written_bytes: u64,
 }

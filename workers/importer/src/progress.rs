@@ -40,10 +40,14 @@ pub enum Phase {
     Remove,
     /// Making folders and empty files; counts files.
     Prepare,
+    /// Reading what is there and comparing it with the snapshot; counts bytes.
+    Compare,
     /// Fetching, verifying, decompressing and writing; counts compressed bytes.
     Transfer,
     /// Reading and checking the artifacts of a snapshot; counts their bytes.
     Verify,
+    /// Making one database of the old one and of what was fetched; counts files.
+    Switch,
     /// Making everything durable; counts files.
     Finish,
 }
@@ -55,15 +59,17 @@ impl Phase {
             Self::Resolve => "resolve",
             Self::Remove => "remove",
             Self::Prepare => "prepare",
+            Self::Compare => "compare",
             Self::Transfer => "transfer",
             Self::Verify => "verify",
+            Self::Switch => "switch",
             Self::Finish => "finish",
         }
     }
 
     /// True where `done` and `total` are bytes.
     pub fn counts_bytes(self) -> bool {
-        matches!(self, Self::Transfer | Self::Verify)
+        matches!(self, Self::Compare | Self::Transfer | Self::Verify)
     }
 }
 

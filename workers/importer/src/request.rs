@@ -22,9 +22,8 @@ pub struct RestoreRequest {
     pub destination: Destination,
     /// Whom and what to believe.
     pub trust: Trust,
-    /// Replaces a complete database. The old one is removed once everything that can be checked before the transfer
-    /// was checked (signature, genesis, age, free space), because there may be no room for two.
-    pub force: bool,
+    /// What happens to a complete database that is there.
+    pub existing: Existing,
     /// How to fetch.
     pub transfer: Transfer,
     /// The owner of everything that is made; none leaves it to the process.
@@ -45,7 +44,7 @@ impl RestoreRequest {
             name: name.map(str::to_owned),
             destination,
             trust: Trust::default(),
-            force: false,
+            existing: Existing::Keep,
             transfer: Transfer::default(),
             owner: None,
             file_mode: None,
@@ -78,6 +77,29 @@ impl Destination {
         match self {
             Self::BasePath(path) | Self::ChainDir(path) => path,
         }
+    }
+}
+
+/// What happens to a complete database that is where the restored one goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Existing {
+    /// It is left untouched, and the restore is done.
+    #[default]
+    Keep,
+    /// It is removed once everything that can be checked before the transfer was checked (signature, genesis, age, free
+    /// space), because there may be no room for two.
+    Replace,
+    /// What of it the snapshot has too is kept, the rest is fetched or deleted; untouched where it was restored from the
+    /// same snapshot. It stays where it is until everything that differs was fetched.
+    Update,
+    /// As [`Existing::Update`], also where it was restored from the same snapshot: a damaged one is made right.
+    Repair,
+}
+
+impl Existing {
+    /// True where what is there is compared and used.
+    pub fn is_reused(self) -> bool {
+        matches!(self, Self::Update | Self::Repair)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::memory::{self, Newest};
 use crate::outcome::{AlreadyThere, Outcome, Preview, Restored};
 use crate::plan::{Plan, read_index};
 use crate::progress::{INTERVAL, Phase, Progress, Update};
-use crate::request::{Destination, RestoreRequest, Trust};
+use crate::request::{Destination, Existing, RestoreRequest, Trust};
 use crate::resolve::{Resolved, resolve, resolve_again};
 use crate::source::{Location, Source};
 use crate::staging::{Lock, Permissions, Staging, discard, put_in_place, unfinished};
@@ -31,25 +31,29 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 /// A restore that was stopped at any point, by dropping this or by killing the process, is continued by the same call. A
 /// database that is there already is not touched, unless the request says so.
 pub async fn restore(request: &RestoreRequest, progress: &dyn Progress) -> Result<Outcome, RestoreError> {
+    finish_switches(request)?;
     if let Some(there) = already_there_before_resolving(request)? {
         return Ok(Outcome::AlreadyThere(there));
     }
     let candidate = Candidate::find(request, progress).await?;
     let place = &candidate.place;
-    if let Some(there) = already_there(place, request.force)? {
+    if let Some(there) = candidate.already_there(request.existing)? {
         return Ok(Outcome::AlreadyThere(there));
     }
     candidate.check_rollback(&request.trust)?;
-    candidate.check_space(request.force)?;
+    candidate.check_space(request.existing)?;
     let permissions = permissions(request);
     let lock = take_lock(place, permissions).await?;
     place.finish_removal()?;
     // Another restore may have finished while this one waited for the lock.
-    if let Some(there) = already_there(place, request.force)? {
+    if let Some(there) = candidate.already_there(request.existing)? {
         return Ok(Outcome::AlreadyThere(there));
     }
-    candidate.check_space(request.force)?;
+    candidate.check_space(request.existing)?;
     Newest::of(&candidate.resolved.manifest).write(&place.chain_dir, place.kind)?;
+    if place.is_occupied()? && request.existing.is_reused() {
+        return Ok(Outcome::Restored(candidate.update(request, permissions, lock, progress).await?));
+    }
     if place.is_occupied()? {
         progress.update(&Update::start(Phase::Remove));
         place.remove_database()?;
@@ -76,13 +80,15 @@ pub async fn preview(request: &RestoreRequest, progress: &dyn Progress) -> Resul
 }
 
 /// A snapshot that is believed, its plan, and where it would go.
-struct Candidate {
-    source: Source,
-    resolved: Resolved,
-    archive: Location,
-    archive_file: String,
-    plan: Arc<Plan>,
-    place: Place,
+pub(crate) struct Candidate {
+    pub source: Source,
+    pub resolved: Resolved,
+    pub archive: Location,
+    pub archive_file: String,
+    pub plan: Arc<Plan>,
+    /// The frames index as it was published.
+    pub index: Vec<u8>,
+    pub place: Place,
 }
 
 impl Candidate {
@@ -97,10 +103,21 @@ impl Candidate {
         let unfinished = unfinished_before(&source, &keys, request, &place, &resolved).await;
         let resolved = unfinished.unwrap_or(resolved);
         let artifact = archive_of(&resolved.manifest)?;
-        let plan = read_plan(&source, &resolved, artifact).await?;
+        let (plan, index) = read_plan(&source, &resolved, artifact).await?;
         let archive = resolved.location.join(&artifact.url)?;
         let archive_file = artifact.file.clone();
-        Ok(Self { source, archive, archive_file, plan: Arc::new(plan), place, resolved })
+        Ok(Self { source, archive, archive_file, plan: Arc::new(plan), index, place, resolved })
+    }
+
+    /// The database that is there, where it is left as it is.
+    fn already_there(&self, existing: Existing) -> Result<Option<AlreadyThere>, RestoreError> {
+        let marker = memory::read_marker(&self.place.chain_dir, self.place.kind)?;
+        let wanted = &self.resolved.manifest;
+        let is_same = |manifest: &Manifest| manifest.target == wanted.target && manifest.version == wanted.version;
+        match existing {
+            Existing::Update if marker.as_ref().is_some_and(is_same) => already_there(&self.place, Existing::Keep),
+            existing => already_there(&self.place, existing),
+        }
     }
 
     fn check_rollback(&self, trust: &Trust) -> Result<(), RestoreError> {
@@ -113,7 +130,7 @@ impl Candidate {
         Staging::look(&self.place.staging_dir(), &self.resolved.bytes, self.plan.frames.len())
     }
 
-    fn compressed_bytes(&self, done: &[bool]) -> u64 {
+    pub fn compressed_bytes(&self, done: &[bool]) -> u64 {
         let frames = self.plan.frames.iter().zip(done);
         frames.filter_map(|(frame, done)| done.then_some(u64::from(frame.size))).sum()
     }
@@ -125,9 +142,14 @@ impl Candidate {
         self.resolved.manifest.disk_required.saturating_sub(written)
     }
 
-    fn check_space(&self, force: bool) -> Result<(), RestoreError> {
+    fn check_space(&self, existing: Existing) -> Result<(), RestoreError> {
         let needed = self.disk_needed(&self.done_before());
-        let reclaimed = if force { self.place.database_bytes()? } else { 0 };
+        let reclaimed = match existing {
+            Existing::Replace => self.place.database_bytes()?,
+            // What differs is known once what is there was compared.
+            Existing::Update | Existing::Repair if self.place.is_occupied()? => return Ok(()),
+            Existing::Keep | Existing::Update | Existing::Repair => 0,
+        };
         let free = self.place.free_bytes()?.saturating_add(reclaimed);
         if needed <= free {
             return Ok(());
@@ -171,7 +193,7 @@ impl Candidate {
         let manifest = self.resolved.manifest.clone();
         tracing::info!(target = %manifest.target, version = %manifest.version, fetched_bytes, "database restored");
         let (database_dir, written_bytes) = (self.place.database_dir(), staging.written_bytes());
-        Ok(Restored { database_dir, manifest, fetched_bytes, resumed_bytes, written_bytes })
+        Ok(Restored { database_dir, manifest, fetched_bytes, resumed_bytes, kept_bytes: 0, written_bytes })
     }
 }
 
@@ -204,19 +226,23 @@ pub(crate) fn archive_of(manifest: &Manifest) -> Result<&Artifact, RestoreError>
     archive.ok_or_else(|| RestoreError::NoArchive { snapshot: format!("{}/{}", manifest.target, manifest.version) })
 }
 
-/// Reads and checks the frames index of `artifact`.
-pub(crate) async fn read_plan(source: &Source, resolved: &Resolved, artifact: &Artifact) -> Result<Plan, RestoreError> {
+/// Reads and checks the frames index of `artifact`; gives its bytes, too.
+pub(crate) async fn read_plan(
+    source: &Source,
+    resolved: &Resolved,
+    artifact: &Artifact,
+) -> Result<(Plan, Vec<u8>), RestoreError> {
     let missing = || RestoreError::NoArchive { snapshot: resolved.manifest.target.to_string() };
     let reference = artifact.frames.as_ref().ok_or_else(missing)?;
     let location = resolved.location.join(&reference.url)?;
     let fetched = source.get(&location, reference.size.min(MAX_COMPRESSED_BYTES)).await?;
     let index = read_index(&fetched.bytes, reference)?;
-    Ok(Plan::new(index, &resolved.manifest, artifact)?)
+    Ok((Plan::new(index, &resolved.manifest, artifact)?, fetched.bytes))
 }
 
 /// A place that has what was asked for needs no network to say so: the completion markers tell.
 fn already_there_before_resolving(request: &RestoreRequest) -> Result<Option<AlreadyThere>, RestoreError> {
-    let Some(name) = request.name.as_deref().filter(|_| !request.force) else { return Ok(None) };
+    let Some(name) = request.name.as_deref().filter(|_| request.existing == Existing::Keep) else { return Ok(None) };
     let is_meant = |manifest: &Manifest| manifest.target.as_str() == name || manifest.permalink.as_str() == name;
     for chain_dir in chain_dirs(&request.destination) {
         for kind in DatabaseKind::ALL {
@@ -244,8 +270,8 @@ fn chain_dirs(destination: &Destination) -> Vec<PathBuf> {
     }
 }
 
-fn already_there(place: &Place, force: bool) -> Result<Option<AlreadyThere>, RestoreError> {
-    if force || !place.is_occupied()? {
+fn already_there(place: &Place, existing: Existing) -> Result<Option<AlreadyThere>, RestoreError> {
+    if existing != Existing::Keep || !place.is_occupied()? {
         return Ok(None);
     }
     finish_interrupted(place)?;
@@ -264,8 +290,21 @@ fn finish_interrupted(place: &Place) -> Result<(), RestoreError> {
     discard(&root)
 }
 
-fn permissions(request: &RestoreRequest) -> Permissions {
+pub(crate) fn permissions(request: &RestoreRequest) -> Permissions {
     Permissions { owner: request.owner, file_mode: request.file_mode, folder_mode: request.folder_mode }
+}
+
+/// Finishes what an update that was stopped at its last step has begun; it needs no network.
+fn finish_switches(request: &RestoreRequest) -> Result<(), RestoreError> {
+    for chain_dir in chain_dirs(&request.destination) {
+        for kind in DatabaseKind::ALL {
+            let place = Place::new(chain_dir.clone(), kind);
+            if crate::switch::is_begun(&place.staging_dir()) {
+                crate::update::finish(&place, permissions(request))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes the folders above the database and takes the lock, with some patience.
@@ -285,7 +324,7 @@ async fn take_lock(place: &Place, permissions: Permissions) -> Result<Lock, Rest
 }
 
 /// Runs file work on its own thread and reports its steps; the work goes on if this is dropped, and holds the lock until it ends.
-async fn in_background<T: Send + 'static>(
+pub(crate) async fn in_background<T: Send + 'static>(
     staging: &Arc<Staging>,
     phase: Phase,
     progress: &dyn Progress,

@@ -26,6 +26,8 @@ const JOURNAL: &str = "journal";
 const MANIFEST: &str = "manifest.json";
 /// Where the manifest was found, as text; missing where the address may hold a secret.
 const ORIGIN: &str = "origin";
+/// The frames index as it was published, so that an update can be finished without the network.
+const FRAMES: &str = "frames.json.zst";
 const MAX_ORIGIN_BYTES: u64 = 8 * 1024;
 const MAX_MANIFEST_BYTES: u64 = polkashots_shared::manifest::MAX_MANIFEST_BYTES;
 
@@ -83,6 +85,11 @@ impl Staging {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The staging folder.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Bytes written so far by this run.
@@ -203,6 +210,24 @@ impl Staging {
         journal.append(frames).map_err(|error| RestoreError::io("write", &at, error))
     }
 
+    /// Keeps the frames index, durably.
+    pub fn keep_index(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let at = self.root.join(FRAMES);
+        durable::write_file(&at, bytes).map_err(|error| RestoreError::io("write", &at, error))
+    }
+
+    /// Gives every file the owner and mode asked for, which those of an old database may not have.
+    pub fn apply_permissions(&self) -> Result<(), RestoreError> {
+        for file in &self.plan.files {
+            let at = self.root.join(&file.path);
+            let apply = |opened: File| self.permissions.apply(&opened, self.permissions.file_mode);
+            open_for_writing(&at)
+                .and_then(apply)
+                .map_err(|error| RestoreError::io("set owner and mode of", &at, error))?;
+        }
+        Ok(())
+    }
+
     /// Makes every file and folder durable.
     pub fn sync_all(&self) -> Result<(), RestoreError> {
         for file in 0..self.plan.files.len() {
@@ -286,6 +311,15 @@ pub fn unfinished(root: &Path) -> Option<(Vec<u8>, String)> {
     Some((manifest, String::from_utf8(origin).ok()?))
 }
 
+/// What [`Staging::keep_index`] and [`Staging::prepare`] left: the frames index and the manifest.
+pub fn kept(root: &Path) -> Result<(Vec<u8>, Vec<u8>), RestoreError> {
+    let read = |name: &str, most: u64| {
+        let at = root.join(name);
+        durable::read_limited(&at, most).map_err(|error| RestoreError::io("read", &at, error))
+    };
+    Ok((read(FRAMES, polkashots_shared::frames::MAX_COMPRESSED_BYTES)?, read(MANIFEST, MAX_MANIFEST_BYTES)?))
+}
+
 /// The manifest of a staging folder whose tree was put in place, after which its restore was stopped.
 pub fn put_in_place(root: &Path, top: &str) -> Option<Vec<u8>> {
     let is_gone = root.join(top).symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
@@ -303,7 +337,7 @@ pub fn remove_tree(path: &Path) -> Result<(), RestoreError> {
 }
 
 /// The parts of `bytes`, which lie at `offset` of a file, that are in blocks with a byte other than zero.
-fn runs_of_data(bytes: &[u8], offset: u64) -> Vec<std::ops::Range<usize>> {
+pub fn runs_of_data(bytes: &[u8], offset: u64) -> Vec<std::ops::Range<usize>> {
     let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
     let mut start = 0;
     while start < bytes.len() {

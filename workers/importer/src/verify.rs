@@ -63,7 +63,7 @@ pub async fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<
     let resolved = resolve(&source, &keys, &request.source, request.name.as_deref()).await?;
     check_manifest(&resolved.manifest, &request.trust, request.name.as_deref(), request.clock.now())?;
     let archive = archive_of(&resolved.manifest)?;
-    let plan = Arc::new(read_plan(&source, &resolved, archive).await?);
+    let plan = Arc::new(read_plan(&source, &resolved, archive).await?.0);
     let references: Vec<FileRef> = resolved.manifest.referenced_files().collect();
     let total = references.iter().map(|file| file.size).sum();
     let mut check = Check { source: &source, request, progress, done: 0, total };

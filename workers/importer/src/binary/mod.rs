@@ -4,4 +4,4 @@ mod run;
 mod settings;
 
 pub use self::run::run;
-pub use self::settings::{ImporterSettings, TransferSettings, TrustSettings};
+pub use self::settings::ImporterSettings;

@@ -6,6 +6,7 @@
 
 mod paths;
 mod read;
+mod stream;
 
 use std::ops::Range;
 
@@ -13,6 +14,7 @@ use polkashots_shared::frames::{Frame, FramesIndex, MAX_ENTRIES, MAX_FRAME_BYTES
 use polkashots_shared::manifest::{Artifact, Manifest};
 
 pub use read::read_index;
+pub use stream::TarStream;
 
 /// The unit of a tar stream, in bytes; each file has at least one of it before its content.
 const TAR_BLOCK: u64 = 512;
@@ -32,6 +34,8 @@ pub struct Plan {
     content_starts: Vec<u64>,
     /// Every folder, parents first; the first is the top folder.
     pub folders: Vec<String>,
+    /// The directories that have a header of their own, in the order of the tar stream.
+    directories: Vec<String>,
     /// The files, in the order of the tar stream.
     pub files: Vec<PlannedFile>,
     /// Bytes of the artifact, with its seek table.
@@ -90,6 +94,7 @@ impl Plan {
             frames: index.frames,
             content_starts,
             folders,
+            directories: index.directories,
             files: index.files.into_iter().map(planned).collect(),
             artifact_size: artifact.size,
             disk_limit: manifest.disk_required,
@@ -108,6 +113,14 @@ impl Plan {
             let content = (from - start) as usize..(to - start) as usize;
             Piece { file: first + index, file_offset: from - file.offset, content }
         })
+    }
+
+    /// The frames that hold content of file `number`, or none.
+    pub fn frames_of(&self, number: usize) -> Range<usize> {
+        let file = &self.files[number];
+        let first = self.content_starts.partition_point(|start| *start <= file.offset) - 1;
+        let end = self.content_starts.partition_point(|start| *start < file.offset + file.size);
+        first..end.max(first)
     }
 
     /// Bytes of all frames, without the seek table.

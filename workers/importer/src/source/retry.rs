@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use backoff::ExponentialBackoff;
-use backoff::backoff::Backoff as _;
+use polkashots_shared::retry::{Pauses, Policy};
 
 use super::SourceError;
 use crate::request::Transfer;
@@ -11,7 +10,7 @@ use crate::request::Transfer;
 /// A series of attempts at one piece of work, with growing waits; it ends when too many in a row made no progress.
 #[derive(Debug)]
 pub struct Attempts {
-    backoff: ExponentialBackoff,
+    pauses: Pauses,
     failed: u32,
     most: u32,
     max_delay: Duration,
@@ -20,21 +19,20 @@ pub struct Attempts {
 impl Attempts {
     /// A new series.
     pub fn new(transfer: &Transfer) -> Self {
-        let mut backoff = ExponentialBackoff {
-            initial_interval: transfer.first_delay,
-            max_interval: transfer.max_delay,
-            multiplier: 2.0,
-            max_elapsed_time: None,
-            ..ExponentialBackoff::default()
+        let policy = Policy {
+            first_pause: transfer.first_delay,
+            longest_pause: transfer.max_delay,
+            // The number of attempts ends a series, not the time.
+            give_up_after: Duration::MAX,
+            ..Policy::default()
         };
-        backoff.reset();
-        Self { backoff, failed: 0, most: transfer.attempts.max(1), max_delay: transfer.max_delay }
+        Self { pauses: policy.pauses(), failed: 0, most: transfer.attempts.max(1), max_delay: transfer.max_delay }
     }
 
     /// Notes that something came of the last attempt: the count starts anew.
     pub fn progressed(&mut self) {
         self.failed = 0;
-        self.backoff.reset();
+        self.pauses.reset();
     }
 
     /// Waits before the next attempt, as long as the server asked for or longer with each failure; gives the error back
@@ -49,7 +47,7 @@ impl Attempts {
         if self.failed >= self.most {
             return Err(SourceError::GivenUp { attempts: self.failed, last: Box::new(error) });
         }
-        let own = self.backoff.next_backoff().unwrap_or(self.max_delay);
+        let own = self.pauses.next().unwrap_or(self.max_delay);
         let wait = asked.unwrap_or(own).min(self.max_delay);
         tracing::debug!(%error, attempt = self.failed, wait_ms = wait.as_millis() as u64, "request failed, trying again");
         tokio::time::sleep(wait).await;

@@ -10,11 +10,13 @@ use std::time::Duration;
 use crate::common::server::{Faults, Server};
 use crate::common::{Bucket, Snapshot, Tree, read_tree};
 use anyhow::{Context as _, Result, ensure};
-use polkashots_importer::{Key, NoProgress, Outcome, restore};
+use polkashots_importer::{Existing, Key, NoProgress, Outcome, restore};
 use polkashots_shared::frames::FramesIndex;
 
 /// How often a restore is stopped in each of the two ways.
 const STOPS: usize = 120;
+/// How often an update is killed.
+const UPDATE_KILLS: usize = 60;
 
 /// Says the seed of a random test; shown when it fails.
 #[expect(clippy::print_stdout, reason = "a random test prints its seed")]
@@ -142,8 +144,13 @@ const NAME: &str = "kill::a_restore_killed_at_any_moment_is_continued";
 
 /// The child's part: one restore, as the parent's environment variable has it.
 async fn child(settings: &str) -> Result<()> {
-    let [source, chain, key] = settings.split('|').collect::<Vec<_>>()[..] else { anyhow::bail!("three settings") };
-    let request = crate::common::request(source, Path::new(chain), Key::Text(key.to_owned()));
+    let [source, chain, key, update] = settings.split('|').collect::<Vec<_>>()[..] else {
+        anyhow::bail!("four settings")
+    };
+    let mut request = crate::common::request(source, Path::new(chain), Key::Text(key.to_owned()));
+    if update == "update" {
+        request.existing = Existing::Update;
+    }
     restore(&request, &NoProgress).await?;
     Ok(())
 }
@@ -167,7 +174,7 @@ async fn a_restore_killed_at_any_moment_is_continued() -> Result<()> {
     let mut longest = Duration::from_millis(200);
     while kills < STOPS {
         let chain = tempfile::tempdir()?;
-        let settings = format!("{}|{}|{key}", server.url(), chain.path().display());
+        let settings = format!("{}|{}|{key}|", server.url(), chain.path().display());
         loop {
             let started = std::time::Instant::now();
             let mut child = tokio::process::Command::new(std::env::current_exe()?)
@@ -197,5 +204,99 @@ async fn a_restore_killed_at_any_moment_is_continued() -> Result<()> {
     }
     say(&format!("{kills} kills, {completed} restores completed"));
     ensure!(completed > 0, "no restore was completed; seed {seed}");
+    Ok(())
+}
+
+/// The tree a day later: something of everything a node does to its files.
+fn tree_after(old: &Tree, seed: u64) -> Tree {
+    let mut random = fastrand::Rng::with_seed(seed ^ 1);
+    let mut tree = old.clone();
+    for number in 0..6 {
+        tree.remove(&format!("db/full/{number:06}.sst"));
+        let mut bytes = vec![0; random.usize(..120_000)];
+        random.fill(&mut bytes);
+        tree.insert(format!("db/full/1{number:05}.sst"), bytes);
+    }
+    for bytes in tree.values_mut().filter(|bytes| bytes.len() > 40_000).step_by(3) {
+        let at = random.usize(..bytes.len() - 100);
+        bytes[at..at + 100].fill(random.u8(..));
+        bytes.resize(bytes.len() - 10 + random.usize(..20), 7);
+    }
+    tree.insert("db/full/CURRENT".into(), b"MANIFEST-2\n".to_vec());
+    tree
+}
+
+/// What must hold after every life of an update: no database, the old one or the new one; true for the new one.
+fn check_update(chain: &Path, old: &Tree, new: &Tree) -> Result<bool> {
+    if !chain.join("db").exists() {
+        return Ok(false);
+    }
+    let mut found = read_tree(chain)?;
+    found.remove("db/full/LOCK");
+    ensure!(found == *old || found == *new, "a database is visible that is neither the old nor the new one");
+    Ok(found == *new)
+}
+
+/// The child's settings, run for a random time; true where it ended by itself.
+async fn live(settings: &str, life: Duration) -> Result<bool> {
+    let mut child = tokio::process::Command::new(std::env::current_exe()?)
+        .args(["--exact", NAME, "--nocapture"])
+        .env(CHILD, settings)
+        .stdout(Stdio::null())
+        .spawn()?;
+    let ended = tokio::time::timeout(life, child.wait()).await;
+    child.kill().await.ok();
+    if let Ok(status) = ended {
+        ensure!(status?.success(), "the child failed");
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_killed_at_any_moment_ends_in_the_new_database() -> Result<()> {
+    let seed = fastrand::u64(..);
+    say(&format!("seed {seed}"));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let old = tree(seed);
+    let new = tree_after(&old, seed);
+    let mut bucket = Bucket::with(&old)?;
+    let first = tempfile::tempdir()?;
+    restore(&bucket.request(&bucket.source(), first.path()), &NoProgress).await?;
+    bucket.publish(&Snapshot { version: "20261123-040000".parse()?, height: 500, ..Snapshot::new(new.clone()) })?;
+    let server = Server::start(bucket.folder.path(), Faults::default()).await?;
+    let Key::Text(key) = bucket.public_key() else { anyhow::bail!("the key is text") };
+    let (mut kills, mut switching, mut longest) = (0, 0, Duration::from_millis(400));
+    while kills < UPDATE_KILLS {
+        let chain = tempfile::tempdir()?;
+        copy_tree(first.path(), chain.path())?;
+        let settings = format!("{}|{}|{key}|update", server.url(), chain.path().display());
+        loop {
+            let started = std::time::Instant::now();
+            let context = || format!("seed {seed}, kill {kills}");
+            let ended = live(&settings, longest.mul_f64(random.f64())).await.with_context(context)?;
+            wait_for_lock(chain.path())?;
+            let is_new = check_update(chain.path(), &old, &new).with_context(context)?;
+            if ended {
+                ensure!(is_new, "the update ended with another database; seed {seed}");
+                ensure!(read_tree(chain.path())? == new, "something of the old one is left; seed {seed}");
+                ensure!(!chain.path().join(".polkashots/db.partial").exists(), "staging is left; seed {seed}");
+                longest = started.elapsed().mul_f64(1.1);
+                break;
+            }
+            kills += 1;
+            switching += usize::from(chain.path().join(".polkashots/db.partial/old").exists());
+        }
+    }
+    say(&format!("{kills} kills of an update, {switching} of them while the databases were switched"));
+    Ok(())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    for (path, bytes) in read_tree(from)? {
+        let path = to.join(path);
+        std::fs::create_dir_all(path.parent().context("a folder")?)?;
+        std::fs::write(path, bytes)?;
+    }
     Ok(())
 }

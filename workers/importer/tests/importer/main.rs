@@ -6,4 +6,5 @@ mod faults;
 mod hostile;
 mod kill;
 mod restore;
+mod update;
 mod verify;

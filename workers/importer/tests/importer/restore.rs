@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use crate::common::server::{Faults, Server};
 use crate::common::{Bucket, Snapshot, read_tree, restored, tree};
 use anyhow::{Context as _, Result};
-use polkashots_importer::{Destination, NoProgress, Outcome, Owner, Phase, Progress, Update, preview, restore};
+use polkashots_importer::{
+    Destination, Existing, NoProgress, Outcome, Owner, Phase, Progress, Update, preview, restore,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_on_disk_is_restored_and_nothing_else_is_left() -> Result<()> {
@@ -112,7 +114,7 @@ async fn force_replaces_a_database_but_not_one_that_a_node_has_open() -> Result<
     std::fs::create_dir_all(&full)?;
     std::fs::write(full.join("old"), "old")?;
     let mut request = bucket.request(&bucket.source(), chain.path());
-    request.force = true;
+    request.existing = Existing::Replace;
     let lock = std::fs::File::create(full.join("LOCK"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     let error = restore(&request, &NoProgress).await.err().context("a node is running")?;
@@ -232,7 +234,7 @@ async fn an_interrupted_restore_is_finished_though_a_newer_snapshot_came_out() -
     assert_eq!((finished.manifest.block.height, read_tree(chain.path())?), (396, old));
     assert!(finished.resumed_bytes > 0);
     // Where the old one is not good enough any more, the newer one is taken.
-    request.force = true;
+    request.existing = Existing::Replace;
     *server.state.faults.lock().expect("not poisoned") = Faults { one_short: true, ..Faults::default() };
     crate::common::refused(&request).await?;
     *server.state.faults.lock().expect("not poisoned") = Faults::default();

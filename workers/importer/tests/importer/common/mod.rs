@@ -16,6 +16,7 @@ use polkashots_shared::index::{Index, IndexSnapshot, IndexTarget};
 use polkashots_shared::manifest::{Artifact, Block, Database, FileRef, Manifest};
 use polkashots_shared::minisign::{SecretKey, sign};
 use polkashots_shared::names;
+use polkashots_shared::tar_header::tar_header;
 use polkashots_shared::target::Format;
 
 /// What a database folder holds: paths with `db/` in front, and contents.
@@ -79,10 +80,16 @@ impl Snapshot {
 
     /// The archive, its frames and the files' places.
     pub fn pack(&self) -> Result<(Vec<u8>, FramesIndex)> {
-        let (stream, files) = tar_stream(&self.tree)?;
+        let mut directories: Vec<String> =
+            self.tree.keys().flat_map(|path| path.match_indices('/').map(|(at, _)| path[..at].to_owned())).collect();
+        directories.sort();
+        directories.dedup();
+        let (stream, files, cuts) = tar_stream(&self.tree, &directories, self.frame_size);
         let mut archive = Vec::new();
         let mut frames = Vec::new();
-        for content in stream.chunks(self.frame_size) {
+        let starts = std::iter::once(0).chain(cuts.iter().copied());
+        let parts = starts.zip(&cuts).flat_map(|(start, end)| stream[start..*end].chunks(self.frame_size));
+        for content in parts {
             let compressed = zstd::bulk::compress(content, 1)?;
             frames.push(Frame {
                 offset: archive.len() as u64,
@@ -94,10 +101,6 @@ impl Snapshot {
             archive.extend_from_slice(&compressed);
         }
         archive.extend(seek_table(&frames));
-        let mut directories: Vec<String> =
-            self.tree.keys().flat_map(|path| path.match_indices('/').map(|(at, _)| path[..at].to_owned())).collect();
-        directories.sort();
-        directories.dedup();
         let index = FramesIndex {
             schema: 1,
             target: self.target.clone(),
@@ -112,20 +115,26 @@ impl Snapshot {
     }
 }
 
-fn tar_stream(tree: &Tree) -> Result<(Vec<u8>, Vec<FileEntry>)> {
-    let mut builder = tar::Builder::new(Vec::new());
-    let mut files = Vec::new();
-    for (path, content) in tree {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        header.set_entry_type(tar::EntryType::Regular);
-        builder.append_data(&mut header, path, content.as_slice())?;
-        let end = builder.get_ref().len() as u64;
-        let size = content.len() as u64;
-        files.push(FileEntry { path: path.clone(), offset: end - size.next_multiple_of(512), size });
+/// The stream, the files' places in it, and where a frame has to end: around each file of at least a quarter of a frame.
+fn tar_stream(tree: &Tree, directories: &[String], frame_size: usize) -> (Vec<u8>, Vec<FileEntry>, Vec<usize>) {
+    let (mut stream, mut files, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut entries: Vec<(&String, Option<&Vec<u8>>)> = tree.iter().map(|(path, bytes)| (path, Some(bytes))).collect();
+    entries.extend(directories.iter().map(|path| (path, None)));
+    entries.sort_by_key(|(path, _)| *path);
+    for (path, content) in entries {
+        let size = content.map(|content| content.len() as u64);
+        let large = size.is_some_and(|size| size as usize >= frame_size / 4);
+        cuts.extend(large.then_some(stream.len()));
+        stream.extend(tar_header(path, size));
+        let Some(content) = content else { continue };
+        files.push(FileEntry { path: path.clone(), offset: stream.len() as u64, size: content.len() as u64 });
+        stream.extend_from_slice(content);
+        stream.resize(stream.len().next_multiple_of(512), 0);
+        cuts.extend(large.then_some(stream.len()));
     }
-    Ok((builder.into_inner()?, files))
+    stream.resize(stream.len() + 1024, 0);
+    cuts.push(stream.len());
+    (stream, files, cuts)
 }
 
 fn seek_table(frames: &[Frame]) -> Vec<u8> {

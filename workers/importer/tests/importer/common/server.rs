@@ -52,6 +52,7 @@ pub struct State {
     pub requests: AtomicUsize,
     pub archive_requests: AtomicUsize,
     pub body_bytes: AtomicU64,
+    archive_body_bytes: AtomicU64,
     pub log: Mutex<Vec<String>>,
 }
 
@@ -66,6 +67,7 @@ impl Server {
             requests: AtomicUsize::new(0),
             archive_requests: AtomicUsize::new(0),
             body_bytes: AtomicU64::new(0),
+            archive_body_bytes: AtomicU64::new(0),
             log: Mutex::new(Vec::new()),
         });
         let shared = Arc::clone(&state);
@@ -93,6 +95,11 @@ impl Drop for Server {
 }
 
 impl State {
+    /// Bytes sent of archives.
+    pub fn archive_bytes(&self) -> u64 {
+        self.archive_body_bytes.load(Ordering::SeqCst)
+    }
+
     async fn serve(&self, stream: TcpStream) -> Result<()> {
         let mut stream = BufReader::new(stream);
         let mut path = String::new();
@@ -174,6 +181,7 @@ impl State {
         let sent = (body.len() - short).min(cut);
         out.write_all(&body[..sent]).await?;
         self.body_bytes.fetch_add(sent as u64, Ordering::SeqCst);
+        self.archive_body_bytes.fetch_add(if is_archive { sent as u64 } else { 0 }, Ordering::SeqCst);
         Ok(())
     }
 }
