@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use polkashots_shared::minisign::{KeyError, PublicKey, SecretKey};
+use polkashots_shared::names::KEYS_KEY;
+use polkashots_shared::rotation::{Announcement, KeyAnnouncements};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -27,6 +29,15 @@ pub struct KeygenArgs {
     /// A file whose first line encrypts the secret key; without it the key is not encrypted
     #[arg(long, env = "POLKASHOTS_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// The secret key that signed until now: it announces the new one, in keys.json in the folder of --out
+    #[arg(long, env = "POLKASHOTS_ROTATE_FROM", value_name = "FILE")]
+    pub rotate_from: Option<PathBuf>,
+    /// A file whose first line is that key's password
+    #[arg(long, env = "POLKASHOTS_ROTATE_PASSWORD_FILE", value_name = "FILE", requires = "rotate_from")]
+    pub rotate_password_file: Option<PathBuf>,
+    /// The keys.json that is published now, whose announcements stay
+    #[arg(long, env = "POLKASHOTS_PUBLISHED_KEYS", value_name = "FILE", requires = "rotate_from")]
+    pub published_keys: Option<PathBuf>,
     /// Print JSON: secret_key, public_key (paths), key (base64), key_id
     #[arg(long)]
     pub json: bool,
@@ -48,7 +59,14 @@ pub struct Generated {
 /// Runs the command.
 pub fn run(args: &KeygenArgs) -> Result<(), CommandError> {
     let password = args.password_file.as_deref().map(read_password).transpose()?;
+    let rotation = args.rotation()?;
     let generated = generate(&args.out, password.as_ref().map(|password| password.as_str()))?;
+    if let Some(rotation) = rotation {
+        let path = rotation.announce(&generated, &args.out)?;
+        if !args.json {
+            output::line(format_args!("announced   {} (place it beside index.json)", path.display()));
+        }
+    }
     if args.json {
         return output::json(&generated);
     }
@@ -59,6 +77,43 @@ pub fn run(args: &KeygenArgs) -> Result<(), CommandError> {
     output::line(format_args!("public key  {} (publish it)", generated.public_key.display()));
     output::line(format_args!("            {}", generated.key));
     Ok(())
+}
+
+/// The key that goes, and what was announced before.
+struct Rotation {
+    old: SecretKey,
+    announcements: KeyAnnouncements,
+}
+
+impl KeygenArgs {
+    /// Reads everything that a rotation needs, before anything is made.
+    fn rotation(&self) -> Result<Option<Rotation>, CommandError> {
+        let Some(old) = &self.rotate_from else { return Ok(None) };
+        let old = load_secret_key(old, self.rotate_password_file.as_deref())?;
+        let announcements = match &self.published_keys {
+            None => KeyAnnouncements::none(),
+            Some(path) => {
+                let failed =
+                    |error: &dyn std::fmt::Display| CommandError::failed(format!("{}: {error}", path.display()));
+                let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+                KeyAnnouncements::from_bytes(&bytes).map_err(|error| failed(&error))?
+            }
+        };
+        Ok(Some(Rotation { old, announcements }))
+    }
+}
+
+impl Rotation {
+    /// Writes `keys.json` with one announcement more; gives its path.
+    fn announce(mut self, generated: &Generated, folder: &Path) -> Result<PathBuf, CommandError> {
+        let new = PublicKey::from_base64(&generated.key).map_err(CommandError::failed)?;
+        let announcement = Announcement::sign(&self.old, &new).map_err(CommandError::failed)?;
+        self.announcements.announcements.push(announcement);
+        let path = folder.join(KEYS_KEY);
+        let text = String::from_utf8(self.announcements.to_bytes()).map_err(CommandError::failed)?;
+        write_new(&path, &text).map_err(|error| CommandError::failed(format!("{}: {error}", path.display())))?;
+        Ok(path)
+    }
 }
 
 /// Makes both files; one that is there already is an error and is left as it is.

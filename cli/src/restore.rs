@@ -1,10 +1,12 @@
 //! `polkashots restore`: a node's database from a published snapshot.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use polkashots_importer::flags::RestoreFlags;
 use polkashots_importer::{ErrorKind, Outcome, Preview, ResolveError, RestoreError, RestoreRequest, Restored};
+use polkashots_shared::settings::in_words;
 
 use crate::output::{self, CommandError, Exit};
 use crate::progress;
@@ -87,12 +89,19 @@ fn print_preview(args: &RestoreArgs, preview: &Preview) -> Result<(), CommandErr
     output::line(format_args!("would restore  {} {}, finalized #{}", manifest.target, manifest.version, block.height));
     output::line(format_args!("database       {}", preview.database_dir.display()));
     output::line(format_args!("to fetch       {}", output::bytes(preview.fetch_bytes)));
+    let [slow, fast] = [100, 1000].map(|megabits| in_words(time_at(preview.fetch_bytes, megabits)));
+    output::line(format_args!("time           about {slow} at 100 Mbit/s, {fast} at 1 Gbit/s"));
     output::line(format_args!("disk needed    {}", output::bytes(preview.disk_needed_bytes)));
     output::line(format_args!("disk free      {}", output::bytes(preview.disk_free_bytes)));
     if preview.already_there {
-        output::line("a database is there already: without --force nothing would be done");
+        output::line("a database is there already: without --force, --update or --repair nothing would be done");
     }
     Ok(())
+}
+
+/// How long so many bytes take at that rate, in whole seconds.
+fn time_at(bytes: u64, megabits: u64) -> Duration {
+    Duration::from_secs((bytes * 8).div_ceil(megabits * 1_000_000))
 }
 
 /// The value as a JSON object with the outcome in front.

@@ -17,6 +17,7 @@ pub mod names;
 pub mod node;
 pub mod ports;
 pub mod retry;
+pub mod rotation;
 pub mod schema;
 #[cfg(feature = "service")]
 pub mod service;

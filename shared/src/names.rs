@@ -6,6 +6,8 @@ use crate::ids::{TargetId, Version};
 pub const INDEX_KEY: &str = "index.json";
 /// The key of the index's signature.
 pub const INDEX_SIGNATURE_KEY: &str = "index.json.minisig";
+/// The key of the announcements of new public keys.
+pub const KEYS_KEY: &str = "keys.json";
 /// The ending of a detached signature in minisign's format.
 pub const SIGNATURE_SUFFIX: &str = ".minisig";
 /// The folder of uploads under way, in a bucket whose store has no multipart upload of its own.

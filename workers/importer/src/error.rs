@@ -68,6 +68,19 @@ pub enum RestoreError {
         /// What was expected and found.
         reason: String,
     },
+    /// A restored directory is not what its snapshot's manifest says.
+    #[error(
+        "{}: {files} files differ from the signed snapshot ({named}): a node that ran changes its database; where none did, \
+         polkashots restore --repair fetches what differs", path.display()
+    )]
+    Differs {
+        /// The database's folder.
+        path: PathBuf,
+        /// How many files.
+        files: usize,
+        /// Some of them.
+        named: String,
+    },
     /// The archive holds more than the manifest declares.
     #[error(
         "the archive has more than the {limit} bytes that the manifest declares: refused, tell the publisher of the snapshot"
@@ -160,7 +173,7 @@ impl RestoreError {
             Self::Source(error) => kind_of_source(error),
             Self::Trust(error) => kind_of_trust(error),
             Self::Plan(_) | Self::NoArchive { .. } | Self::Digest { .. } | Self::Frame { .. } => ErrorKind::Refused,
-            Self::Content { .. } | Self::TooMuch { .. } => ErrorKind::Refused,
+            Self::Content { .. } | Self::Differs { .. } | Self::TooMuch { .. } => ErrorKind::Refused,
             Self::Space { .. } | Self::DiskFull { .. } => ErrorKind::Space,
             Self::Busy { .. } | Self::NodeRunning { .. } => ErrorKind::Busy,
             Self::Destination { .. } => ErrorKind::Usage,

@@ -64,6 +64,9 @@ pub struct RestoreFlags {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Transfer")]
 pub struct TransferFlags {
+    /// Other buckets with the same archives, comma-separated; the fastest is used, and another one where it fails
+    #[arg(long, env = "POLKASHOTS_MIRROR", value_name = "URL", value_delimiter = ',')]
+    pub mirror: Vec<String>,
     /// How many requests are under way at once
     #[arg(long, env = "POLKASHOTS_CONNECTIONS", value_name = "N", default_value = "8")]
     pub connections: NonZeroUsize,
@@ -116,6 +119,7 @@ impl RestoreFlags {
         RestoreRequest {
             trust: self.trust.to_trust(),
             existing: self.existing(),
+            mirrors: transfer.mirror.iter().filter(|mirror| !mirror.is_empty()).cloned().collect(),
             transfer: transfer.to_transfer(),
             owner: (owner != Owner::default()).then_some(owner),
             file_mode: transfer.file_mode,

@@ -38,9 +38,10 @@ mod transfer;
 mod trust;
 mod update;
 mod verify;
+mod verify_restored;
 
 pub use error::{ErrorKind, RestoreError};
-pub use outcome::{AlreadyThere, Outcome, Preview, Restored, VerifiedFile, VerifyReport};
+pub use outcome::{AlreadyThere, Outcome, Preview, Restored, RestoredReport, VerifiedFile, VerifyReport};
 pub use plan::PlanError;
 pub use progress::{NoProgress, Phase, Progress, Update};
 pub use request::{Destination, Existing, Key, Owner, RestoreRequest, Transfer, Trust};
@@ -49,3 +50,4 @@ pub use restore::{preview, restore};
 pub use source::SourceError;
 pub use trust::TrustError;
 pub use verify::{VerifyRequest, verify};
+pub use verify_restored::verify_restored;

@@ -79,6 +79,25 @@ pub struct VerifyReport {
     pub frames: u64,
 }
 
+/// A restored directory that was found to be what its snapshot's signed manifest says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestoredReport {
+    /// Where the manifest was found.
+    pub manifest_location: String,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The key that signed it, as minisign prints it.
+    pub key_id: String,
+    /// What the signature's trusted comment says.
+    pub trusted_comment: String,
+    /// The folder that was compared.
+    pub database_dir: PathBuf,
+    /// How many files it has.
+    pub files: u64,
+    /// How many frames were made again from them and found right.
+    pub frames: u64,
+}
+
 /// A published file that was found right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifiedFile {

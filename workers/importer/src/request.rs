@@ -18,6 +18,10 @@ pub struct RestoreRequest {
     ///
     /// With a manifest as source, the manifest must be of this target.
     pub name: Option<String>,
+    /// Addresses of buckets that hold the same archives; each request for a frame goes to the one that was measured fastest.
+    ///
+    /// The manifest always comes from [`RestoreRequest::source`]; whatever a mirror sends is verified like everything else.
+    pub mirrors: Vec<String>,
     /// Where the database goes.
     pub destination: Destination,
     /// Whom and what to believe.
@@ -42,6 +46,7 @@ impl RestoreRequest {
         Self {
             source: source.into(),
             name: name.map(str::to_owned),
+            mirrors: Vec::new(),
             destination,
             trust: Trust::default(),
             existing: Existing::Keep,

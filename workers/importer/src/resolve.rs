@@ -4,7 +4,8 @@ use polkashots_shared::ids::Sha256;
 use polkashots_shared::index::{Index, MAX_INDEX_BYTES, SCHEMA};
 use polkashots_shared::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
 use polkashots_shared::minisign::Verified;
-use polkashots_shared::names::{INDEX_KEY, MANIFEST_SUFFIX, SIGNATURE_SUFFIX};
+use polkashots_shared::names::{INDEX_KEY, KEYS_KEY, MANIFEST_SUFFIX, SIGNATURE_SUFFIX};
+use polkashots_shared::rotation::{KeyAnnouncements, MAX_KEYS_BYTES};
 
 use crate::source::{Fetched, Location, Source, SourceError};
 use crate::trust::{PinnedKeys, TrustError};
@@ -82,13 +83,38 @@ pub enum ResolveError {
 
 /// Finds the manifest that `address` and `name` mean and checks its signature.
 ///
-/// `address` is a manifest, an artifact beside one, or a site or bucket with an index, in which `name` is looked up.
+/// `address` is a manifest, an artifact beside one, or a site or bucket with an index, in which `name` is looked up. Where a
+/// key signed that is not pinned, the site's announcements of new keys are read, and believed where a pinned key made them.
 pub async fn resolve(
     source: &Source,
     keys: &PinnedKeys,
     address: &str,
     name: Option<&str>,
 ) -> Result<Resolved, ResolveError> {
+    let error = match find(source, keys, address, name).await {
+        Err(ResolveError::Trust(error @ TrustError::OtherKey { .. })) => error,
+        found => return found,
+    };
+    match announced(source, keys, &Location::parse(address)?).await {
+        Some(more) => find(source, &more, address, name).await,
+        None => Err(error.into()),
+    }
+}
+
+/// The pinned keys and those announced beside the index, which a manifest's folder lies next to.
+async fn announced(source: &Source, keys: &PinnedKeys, location: &Location) -> Option<PinnedKeys> {
+    let root = location.as_folder().join(KEYS_KEY);
+    for candidate in [location.sibling(KEYS_KEY), root, location.above(KEYS_KEY)].into_iter().flatten() {
+        let Ok(fetched) = source.get(&candidate, MAX_KEYS_BYTES).await else { continue };
+        match KeyAnnouncements::from_bytes(&fetched.bytes) {
+            Ok(announcements) => return keys.with_announced(&announcements),
+            Err(error) => tracing::warn!(location = %candidate, %error, "announcements of new keys are not readable"),
+        }
+    }
+    None
+}
+
+async fn find(source: &Source, keys: &PinnedKeys, address: &str, name: Option<&str>) -> Result<Resolved, ResolveError> {
     let location = Location::parse(address)?;
     let file = location.file_name();
     if file.ends_with(MANIFEST_SUFFIX) {
@@ -100,11 +126,6 @@ pub async fn resolve(
     }
     let index = if file == INDEX_KEY { location } else { location.as_folder().join(INDEX_KEY)? };
     from_index(source, keys, &index, name).await
-}
-
-/// Reads the manifest at `location` again, where an unfinished restore got it.
-pub async fn resolve_again(source: &Source, keys: &PinnedKeys, location: &Location) -> Result<Resolved, ResolveError> {
-    read_manifest(source, keys, location, None).await
 }
 
 /// `20261122-040000.tar.zst` and the like lie beside their manifest.

@@ -16,10 +16,10 @@ use crate::outcome::{AlreadyThere, Outcome, Preview, Restored};
 use crate::plan::{Plan, read_index};
 use crate::progress::{INTERVAL, Phase, Progress, Update};
 use crate::request::{Destination, Existing, RestoreRequest, Trust};
-use crate::resolve::{Resolved, resolve, resolve_again};
+use crate::resolve::{Resolved, resolve};
 use crate::source::{Location, Source};
 use crate::staging::{Lock, Permissions, Staging, discard, put_in_place, unfinished};
-use crate::transfer::{Job, transfer};
+use crate::transfer::{Job, Mirrors, transfer};
 use crate::trust::{PinnedKeys, check_manifest, check_rollback};
 
 /// How long a restore waits for another one at the same place to let go.
@@ -125,6 +125,16 @@ impl Candidate {
         Ok(check_rollback(&self.resolved.manifest, trust, newest.as_ref())?)
     }
 
+    /// The archive's own place and those of the mirrors that were named.
+    pub fn mirrors(&self, request: &RestoreRequest) -> Result<Mirrors, RestoreError> {
+        let key = self.resolved.manifest.key_of(&self.archive_file);
+        let mut places = vec![self.archive.clone()];
+        for mirror in &request.mirrors {
+            places.push(Location::parse(mirror)?.as_folder().join(&key)?);
+        }
+        Ok(Mirrors::new(places))
+    }
+
     /// Which frames an interrupted run has done.
     fn done_before(&self) -> Vec<bool> {
         Staging::look(&self.place.staging_dir(), &self.resolved.bytes, self.plan.frames.len())
@@ -172,9 +182,10 @@ impl Candidate {
         })
         .await?;
         let resumed_bytes = self.compressed_bytes(&done);
+        let mirrors = self.mirrors(request)?;
         let job = Job {
             source: &self.source,
-            location: &self.archive,
+            mirrors: &mirrors,
             file: &self.archive_file,
             staging: &staging,
             transfer: &request.transfer,
@@ -211,8 +222,7 @@ async fn unfinished_before(
     if staged.version == newest.manifest.version {
         return None;
     }
-    let again =
-        resolve_again(source, keys, &Location::parse(&origin).ok()?).await.ok().filter(|again| again.bytes == bytes)?;
+    let again = resolve(source, keys, &origin, None).await.ok().filter(|again| again.bytes == bytes)?;
     check_manifest(&again.manifest, &request.trust, request.name.as_deref(), request.clock.now()).ok()?;
     let remembered = Newest::read(&place.chain_dir, place.kind).ok()?;
     check_rollback(&again.manifest, &request.trust, remembered.as_ref()).ok()?;

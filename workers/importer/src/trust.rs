@@ -5,6 +5,7 @@ use polkashots_shared::chain::Chain;
 use polkashots_shared::ids::{BlockHash, Height, Version};
 use polkashots_shared::manifest::Manifest;
 use polkashots_shared::minisign::{self, KeyError, PublicKey, SignatureError, Verified};
+use polkashots_shared::rotation::KeyAnnouncements;
 
 use crate::memory::Newest;
 use crate::request::{Key, Trust};
@@ -24,6 +25,12 @@ impl PinnedKeys {
             Key::Text(text) => PublicKey::parse(text),
         };
         Ok(Self(keys.iter().map(read).collect::<Result<_, _>>()?))
+    }
+
+    /// These keys and those that the site announced with one of them; `None` where it announced none.
+    pub fn with_announced(&self, announcements: &KeyAnnouncements) -> Option<Self> {
+        let announced = announcements.follow(&self.0);
+        (!announced.is_empty()).then(|| Self(self.0.iter().cloned().chain(announced).collect()))
     }
 
     /// Checks that one of the keys signed `bytes`; `what` names them in the error.

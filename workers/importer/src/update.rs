@@ -46,9 +46,10 @@ impl Candidate {
         let kept_bytes = self.compressed_bytes(&there);
         let done: Vec<bool> = fetched.iter().zip(&there).map(|(fetched, there)| *fetched || *there).collect();
         self.check_space_for(&done)?;
+        let mirrors = self.mirrors(request)?;
         let job = Job {
             source: &self.source,
-            location: &self.archive,
+            mirrors: &mirrors,
             file: &self.archive_file,
             staging: &staging,
             transfer: &request.transfer,

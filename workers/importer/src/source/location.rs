@@ -103,6 +103,19 @@ impl Location {
     }
 }
 
+impl Location {
+    /// The file `name` in the folder above the one that this file lies in.
+    pub fn above(&self, name: &str) -> Result<Self, SourceError> {
+        match self {
+            Self::Http(_) => self.join(&format!("../{name}")),
+            Self::File(path) => {
+                let folder = path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+                Ok(Self::File(folder.join(name)))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Location {
     /// Shows the address without user, password and query, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -23,6 +23,9 @@ const MIN_CUT_BYTES: u64 = 512;
 /// The unit of the window, so that it fits the semaphore's counters.
 const UNIT_BYTES: u64 = 1024;
 
+/// A connection that is so many times slower than the usual one is replaced.
+const SLOWER_THAN_USUAL: f64 = 10.0;
+
 /// Says why frames did not come.
 pub enum FetchError {
     /// The server sends the whole archive when asked for a range.
@@ -44,13 +47,21 @@ pub struct Fetcher<'a> {
     window: Arc<Semaphore>,
     fetched: AtomicU64,
     handed_over: AtomicU64,
+    started: Instant,
 }
 
 impl<'a> Fetcher<'a> {
     /// A fetcher of `job` that hands frames to `threads`.
     pub fn new(job: &'a Job<'a>, threads: Sender) -> Self {
         let window = Arc::new(Semaphore::new((WINDOW_BYTES / UNIT_BYTES) as usize));
-        Self { job, threads, window, fetched: AtomicU64::new(0), handed_over: AtomicU64::new(0) }
+        Self {
+            job,
+            threads,
+            window,
+            fetched: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
+            started: Instant::now(),
+        }
     }
 
     /// Bytes that came in so far, those that came twice included.
@@ -76,20 +87,46 @@ impl<'a> Fetcher<'a> {
     }
 
     async fn span(&self, frames: Range<usize>) -> Result<(), FetchError> {
-        let mut assembly = Assembly { next: frames.start, buffer: Vec::new(), room: self.room(frames.clone()).await };
+        let mut assembly =
+            Assembly { next: frames.start, buffer: Vec::new(), place: 0, room: self.room(frames.clone()).await };
         let mut attempts = self.job.source.attempts();
         while assembly.next < frames.end {
-            let before = self.position(&assembly);
-            let Err(error) = self.span_once(&mut assembly, frames.end).await else { break };
-            let FetchError::Source(error) = error else { return Err(error) };
+            let (before, started) = (self.position(&assembly), Instant::now());
+            let place = self.job.mirrors.pick();
+            // A frame is from one place, so that what is wrong with it is that place's.
+            if assembly.place != place {
+                assembly.buffer.clear();
+                assembly.place = place;
+            }
+            let result = self.span_once(&mut assembly, frames.end).await;
+            let brought = self.position(&assembly).saturating_sub(before);
+            let Err(error) = result else {
+                self.job.mirrors.brought(place, brought, started.elapsed());
+                break;
+            };
+            let Some(error) = self.elsewhere(place, error)? else { continue };
             let stalled = matches!(error, SourceError::Stalled { .. });
             let expected = if stalled { Transfer::MIN_PROGRESS_BYTES } else { MIN_CUT_BYTES };
-            if self.position(&assembly) - before >= expected {
+            if brought >= expected {
                 attempts.progressed();
             }
+            self.job.mirrors.failed(place);
             attempts.failed(error).await?;
         }
         Ok(())
+    }
+
+    /// A failure that another place need not have takes this one out, and is none while there is another.
+    fn elsewhere(&self, place: usize, error: FetchError) -> Result<Option<SourceError>, FetchError> {
+        match error {
+            FetchError::Source(error) if error.is_transient() => Ok(Some(error)),
+            error if self.job.mirrors.take_out(place) => {
+                tracing::warn!(location = %self.job.mirrors.place(place), "does not serve the archive, asking elsewhere");
+                drop(error);
+                Ok(None)
+            }
+            error => Err(error),
+        }
     }
 
     /// Where the next byte that is missing lies in the archive.
@@ -102,13 +139,15 @@ impl<'a> Fetcher<'a> {
         let size = self.job.staging.plan().artifact_size;
         let last = &self.frames()[end - 1];
         let range = self.position(assembly)..last.offset + u64::from(last.size);
-        let body = self.job.source.open(self.job.location, range.clone(), size).await?;
+        let location = self.job.mirrors.place(assembly.place);
+        let body = self.job.source.open(location, range.clone(), size).await?;
         if !body.ranged && range != (0..size) {
             return Err(FetchError::RangesIgnored);
         }
         let mut chunks = Watched::new(body, self.job.transfer.stall_timeout);
         while assembly.next < end {
-            let chunk = chunks.next(&self.job.location.to_string()).await?;
+            chunks.expect_bytes(self.expected_bytes());
+            let chunk = chunks.next(&location.to_string()).await?;
             self.fetched.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             self.assemble(assembly, &chunk, end);
         }
@@ -128,7 +167,7 @@ impl<'a> Fetcher<'a> {
             if assembly.buffer.len() == size {
                 let room = assembly.room.split(units(size as u64));
                 let bytes = std::mem::take(&mut assembly.buffer);
-                self.hand_over(Compressed { frame: assembly.next, bytes, room });
+                self.hand_over(Compressed { frame: assembly.next, bytes, place: assembly.place, room });
                 assembly.next += 1;
             }
         }
@@ -149,7 +188,9 @@ impl<'a> Fetcher<'a> {
 
     async fn stream_once(&self, wanted: &[bool], sent: &mut [bool]) -> Result<(), SourceError> {
         let size = self.job.staging.plan().artifact_size;
-        let body = self.job.source.open(self.job.location, 0..size, size).await?;
+        let place = self.job.mirrors.pick();
+        let location = self.job.mirrors.place(place);
+        let body = self.job.source.open(location, 0..size, size).await?;
         let mut chunks = Watched::new(body, self.job.transfer.stall_timeout);
         let mut rest = Bytes::new();
         for (number, frame) in self.frames().iter().enumerate() {
@@ -163,7 +204,7 @@ impl<'a> Fetcher<'a> {
             let mut missing = frame.size as usize;
             while missing > 0 {
                 if rest.is_empty() {
-                    rest = chunks.next(&self.job.location.to_string()).await?;
+                    rest = chunks.next(&location.to_string()).await?;
                     self.fetched.fetch_add(rest.len() as u64, Ordering::Relaxed);
                 }
                 let here = rest.split_to(rest.len().min(missing));
@@ -173,11 +214,19 @@ impl<'a> Fetcher<'a> {
                 }
             }
             if needed {
-                self.hand_over(Compressed { frame: number, bytes, room });
+                self.hand_over(Compressed { frame: number, bytes, place, room });
                 sent[number] = true;
             }
         }
         Ok(())
+    }
+
+    /// What a connection brings at least within the patience, where the others bring what they do.
+    fn expected_bytes(&self) -> u64 {
+        let elapsed = self.started.elapsed().max(Duration::from_secs(1));
+        let connections = self.job.transfer.connections.get() as f64;
+        let usual = self.fetched_bytes() as f64 / elapsed.as_secs_f64() / connections;
+        (usual / SLOWER_THAN_USUAL * self.job.transfer.stall_timeout.as_secs_f64()) as u64
     }
 
     fn hand_over(&self, frame: Compressed) {
@@ -201,6 +250,8 @@ fn units(bytes: u64) -> usize {
 struct Assembly {
     next: usize,
     buffer: Vec<u8>,
+    /// Which of the archive's places the buffer is from.
+    place: usize,
     room: Option<OwnedSemaphorePermit>,
 }
 
@@ -220,12 +271,18 @@ pub struct Watched {
     patience: Duration,
     since: Instant,
     bytes: u64,
+    expected: u64,
 }
 
 impl Watched {
     /// Watches `body`.
     pub fn new(body: Body, patience: Duration) -> Self {
-        Self { body, patience, since: Instant::now(), bytes: 0 }
+        Self { body, patience, since: Instant::now(), bytes: 0, expected: Transfer::MIN_PROGRESS_BYTES }
+    }
+
+    /// Expects so many bytes within the patience, and never fewer than [`Transfer::MIN_PROGRESS_BYTES`].
+    pub fn expect_bytes(&mut self, expected: u64) {
+        self.expected = expected.max(Transfer::MIN_PROGRESS_BYTES);
     }
 
     /// Starts a new count: the time until now was the reader's own.
@@ -256,7 +313,7 @@ impl Watched {
 
     fn count(&mut self, location: &str) -> Result<(), SourceError> {
         let (bytes, seconds) = (self.bytes, self.patience.as_secs());
-        if bytes < Transfer::MIN_PROGRESS_BYTES {
+        if bytes < self.expected {
             return Err(SourceError::Stalled { location: location.into(), bytes, seconds });
         }
         (self.since, self.bytes) = (Instant::now(), 0);

@@ -5,6 +5,7 @@
 //! are recorded, and asks again for a frame whose digest was wrong. Nothing grows with the archive but the plan.
 
 mod fetch;
+mod mirrors;
 mod threads;
 
 use std::collections::VecDeque;
@@ -20,12 +21,13 @@ use tokio::time::Instant;
 
 pub use self::fetch::Watched;
 use self::fetch::{FetchError, Fetcher};
+pub use self::mirrors::Mirrors;
 use self::threads::{Finished, Threads, Verdict};
 use crate::error::RestoreError;
 use crate::journal::Journal;
 use crate::progress::{INTERVAL, Phase, Progress, Update};
 use crate::request::Transfer;
-use crate::source::{Location, Source};
+use crate::source::Source;
 use crate::staging::Staging;
 
 /// Adjacent frames are asked for together, up to this many compressed bytes.
@@ -40,7 +42,7 @@ pub struct Job<'a> {
     /// Reads the archive.
     pub source: &'a Source,
     /// Where the archive is.
-    pub location: &'a Location,
+    pub mirrors: &'a Mirrors,
     /// The archive's name, for messages.
     pub file: &'a str,
     /// Where its frames go.
@@ -165,7 +167,7 @@ impl<'a> State<'a> {
 
     /// The server ignores ranges: one connection, from the start to the end.
     fn fall_back(&mut self) {
-        tracing::info!(location = %self.job.location, "server ignores ranges, reading the archive in one stream");
+        tracing::info!(file = self.job.file, "server ignores ranges, reading the archive in one stream");
         self.streaming = true;
         self.stream_under_way = false;
         self.spans.clear();
@@ -181,7 +183,7 @@ impl<'a> State<'a> {
 
     fn take(&mut self, finished: Option<Finished>) -> Result<(), RestoreError> {
         let finished = finished.ok_or(RestoreError::Thread("the threads that write frames"))?;
-        let Finished { frame, verdict } = finished;
+        let Finished { frame, place, verdict } = finished;
         self.taken += 1;
         match verdict {
             Verdict::Written => {
@@ -191,7 +193,7 @@ impl<'a> State<'a> {
                 }
                 Ok(())
             }
-            Verdict::Mismatch(found) => self.mismatch(frame, found.to_string()),
+            Verdict::Mismatch(found) => self.mismatch(frame, place, found.to_string()),
             Verdict::Broken(reason) => Err(RestoreError::Frame {
                 file: self.job.file.to_owned(),
                 frame,
@@ -219,12 +221,13 @@ impl<'a> State<'a> {
         }
     }
 
-    fn mismatch(&mut self, frame: usize, found: String) -> Result<(), RestoreError> {
+    fn mismatch(&mut self, frame: usize, place: usize, found: String) -> Result<(), RestoreError> {
         let failures = self.digest_failures.entry(frame).or_default();
         *failures += 1;
         let attempts = *failures;
         tracing::warn!(file = self.job.file, frame, attempts, "frame has a wrong digest");
-        if attempts >= DIGEST_ATTEMPTS {
+        // With another place to ask, one that sends something else is not asked again.
+        if attempts >= DIGEST_ATTEMPTS && !self.job.mirrors.take_out(place) {
             let wanted = self.frame(frame);
             return Err(RestoreError::Digest {
                 file: self.job.file.to_owned(),

@@ -19,6 +19,8 @@ pub struct Compressed {
     pub frame: usize,
     /// Its bytes, as many as the plan says.
     pub bytes: Vec<u8>,
+    /// Which of the archive's places sent it.
+    pub place: usize,
     /// Its room in the window, given back when it was dealt with.
     pub room: Option<OwnedSemaphorePermit>,
 }
@@ -27,6 +29,8 @@ pub struct Compressed {
 pub struct Finished {
     /// Which frame.
     pub frame: usize,
+    /// Which of the archive's places sent it.
+    pub place: usize,
     /// What became of it.
     pub verdict: Verdict,
 }
@@ -91,11 +95,11 @@ fn work(staging: &Staging, frames: &Mutex<mpsc::Receiver<Compressed>>, results: 
     let mut open = OpenFile::default();
     loop {
         let next = frames.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Compressed { frame, bytes, room }) = next else { return };
+        let Ok(Compressed { frame, bytes, place, room }) = next else { return };
         if results.is_closed() {
             return;
         }
-        let guard = Guard { results, frame };
+        let guard = Guard { results, frame, place };
         let verdict = match unpacker.unpack(staging, frame, &bytes) {
             Ok(content) => match staging.write_frame(frame, content, &mut open) {
                 Ok(()) => Verdict::Written,
@@ -104,7 +108,7 @@ fn work(staging: &Staging, frames: &Mutex<mpsc::Receiver<Compressed>>, results: 
             Err(verdict) => verdict,
         };
         drop((bytes, room, guard));
-        if results.send(Finished { frame, verdict }).is_err() {
+        if results.send(Finished { frame, place, verdict }).is_err() {
             return;
         }
     }
@@ -114,6 +118,7 @@ fn work(staging: &Staging, frames: &Mutex<mpsc::Receiver<Compressed>>, results: 
 struct Guard<'a> {
     results: &'a UnboundedSender<Finished>,
     frame: usize,
+    place: usize,
 }
 
 impl Drop for Guard<'_> {
@@ -121,7 +126,7 @@ impl Drop for Guard<'_> {
         if std::thread::panicking() {
             let verdict = Verdict::Failed(RestoreError::Thread("a thread that writes frames"));
             // Nobody listens where the restore was dropped.
-            let _ = self.results.send(Finished { frame: self.frame, verdict });
+            let _ = self.results.send(Finished { frame: self.frame, place: self.place, verdict });
         }
     }
 }

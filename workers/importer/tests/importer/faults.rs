@@ -181,3 +181,57 @@ async fn a_missing_file_is_named() -> Result<()> {
     std::fs::remove_file(scene.bucket.path("index.json.minisig"))?;
     scene.is_refused(&["index.json.minisig: not found"]).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_trickles_is_replaced() -> Result<()> {
+    let scene = Scene::new(Faults { trickle: 3, ..Faults::default() }).await?;
+    let mut request = scene.request();
+    request.transfer.stall_timeout = Duration::from_millis(300);
+    let started = std::time::Instant::now();
+    restored(&request).await?;
+    assert_eq!(read_tree(scene.chain.path())?, scene.tree);
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    assert!(scene.server.state.archive_requests.load(Ordering::SeqCst) > 3);
+    Ok(())
+}
+
+/// What the servers of a restore with mirrors sent of the archive: the site's own first.
+async fn with_mirrors(site: Faults, mirrors: Vec<Faults>) -> Result<Vec<u64>> {
+    let scene = Scene::new(site).await?;
+    let mut request = scene.request();
+    request.transfer.connections = std::num::NonZeroUsize::new(2).expect("not zero");
+    let mut servers = Vec::new();
+    for faults in mirrors {
+        let server = Server::start(scene.bucket.folder.path(), faults).await?;
+        request.mirrors.push(server.url());
+        servers.push(server);
+    }
+    restored(&request).await?;
+    assert_eq!(read_tree(scene.chain.path())?, scene.tree);
+    let all = std::iter::once(&scene.server).chain(&servers);
+    Ok(all.map(|server| server.state.archive_bytes()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_faster_mirror_brings_more() -> Result<()> {
+    let slow = Faults { slow: Duration::from_millis(400), cut_at: Some(20_000), ..Faults::default() };
+    let fast = Faults { cut_at: Some(20_000), ..Faults::default() };
+    let sent = with_mirrors(slow, vec![fast]).await?;
+    assert!(sent[1] > sent[0], "the slow one sent {}, the fast one {}", sent[0], sent[1]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_mirror_is_asked_where_one_fails_lies_or_has_nothing() -> Result<()> {
+    for bad in [
+        Faults { every: Some((1, "503 Service Unavailable")), ..Faults::default() },
+        Faults { every: Some((1, "404 Not Found")), ..Faults::default() },
+        Faults { corrupt_every: Some(1), ..Faults::default() },
+        Faults { wrong_total: true, ..Faults::default() },
+        Faults { ignore_ranges: true, corrupt_every: Some(1), ..Faults::default() },
+    ] {
+        let sent = with_mirrors(Faults::default(), vec![bad.clone(), Faults::default()]).await?;
+        assert!(sent[0] + sent[2] > 0, "{bad:?}: {sent:?}");
+    }
+    Ok(())
+}

@@ -170,8 +170,11 @@ async fn a_restore_killed_at_any_moment_is_continued() -> Result<()> {
     bucket.publish(&snapshot)?;
     let server = Server::start(bucket.folder.path(), Faults::default()).await?;
     let Key::Text(key) = bucket.public_key() else { anyhow::bail!("the key is text") };
-    let (mut kills, mut completed) = (0, 0);
-    let mut longest = Duration::from_millis(200);
+    let probe = tempfile::tempdir()?;
+    let started = std::time::Instant::now();
+    let settings = format!("{}|{}|{key}|", server.url(), probe.path().display());
+    ensure!(live(&settings, probe.path(), Life::Whole).await?, "the first restore did not end");
+    let (mut kills, mut completed, mut longest) = (0, 0, started.elapsed());
     while kills < STOPS {
         let chain = tempfile::tempdir()?;
         let settings = format!("{}|{}|{key}|", server.url(), chain.path().display());
@@ -237,19 +240,42 @@ fn check_update(chain: &Path, old: &Tree, new: &Tree) -> Result<bool> {
     Ok(found == *new)
 }
 
-/// The child's settings, run for a random time; true where it ended by itself.
-async fn live(settings: &str, life: Duration) -> Result<bool> {
+/// How long a child lives.
+enum Life {
+    Whole,
+    For(Duration),
+    /// Until so long after it began to switch the databases.
+    IntoSwitch(Duration),
+}
+
+/// Runs the child with these settings; true where it ended by itself.
+async fn live(settings: &str, chain: &Path, life: Life) -> Result<bool> {
     let mut child = tokio::process::Command::new(std::env::current_exe()?)
         .args(["--exact", NAME, "--nocapture"])
         .env(CHILD, settings)
         .stdout(Stdio::null())
         .spawn()?;
-    let ended = tokio::time::timeout(life, child.wait()).await;
-    child.kill().await.ok();
-    if let Ok(status) = ended {
-        ensure!(status?.success(), "the child failed");
-        return Ok(true);
+    let old = chain.join(".polkashots/db.partial/old");
+    let over = async {
+        match life {
+            Life::Whole => std::future::pending().await,
+            Life::For(time) => tokio::time::sleep(time).await,
+            Life::IntoSwitch(time) => {
+                while !old.exists() {
+                    tokio::time::sleep(Duration::from_micros(200)).await;
+                }
+                tokio::time::sleep(time).await;
+            }
+        }
+    };
+    tokio::select! {
+        status = child.wait() => {
+            ensure!(status?.success(), "the child failed");
+            return Ok(true);
+        }
+        () = over => {}
     }
+    child.kill().await.ok();
     Ok(false)
 }
 
@@ -266,22 +292,29 @@ async fn an_update_killed_at_any_moment_ends_in_the_new_database() -> Result<()>
     bucket.publish(&Snapshot { version: "20261123-040000".parse()?, height: 500, ..Snapshot::new(new.clone()) })?;
     let server = Server::start(bucket.folder.path(), Faults::default()).await?;
     let Key::Text(key) = bucket.public_key() else { anyhow::bail!("the key is text") };
-    let (mut kills, mut switching, mut longest) = (0, 0, Duration::from_millis(400));
+    let probe = tempfile::tempdir()?;
+    copy_tree(first.path(), probe.path())?;
+    let started = std::time::Instant::now();
+    let settings = format!("{}|{}|{key}|update", server.url(), probe.path().display());
+    ensure!(live(&settings, probe.path(), Life::Whole).await?, "the first update did not end");
+    let (mut kills, mut switching, longest) = (0, 0, started.elapsed());
     while kills < UPDATE_KILLS {
         let chain = tempfile::tempdir()?;
         copy_tree(first.path(), chain.path())?;
         let settings = format!("{}|{}|{key}|update", server.url(), chain.path().display());
         loop {
-            let started = std::time::Instant::now();
             let context = || format!("seed {seed}, kill {kills}");
-            let ended = live(&settings, longest.mul_f64(random.f64())).await.with_context(context)?;
+            let life = match random.bool() {
+                true => Life::For(longest.mul_f64(random.f64())),
+                false => Life::IntoSwitch(Duration::from_micros(random.u64(..20_000))),
+            };
+            let ended = live(&settings, chain.path(), life).await.with_context(context)?;
             wait_for_lock(chain.path())?;
             let is_new = check_update(chain.path(), &old, &new).with_context(context)?;
             if ended {
                 ensure!(is_new, "the update ended with another database; seed {seed}");
                 ensure!(read_tree(chain.path())? == new, "something of the old one is left; seed {seed}");
                 ensure!(!chain.path().join(".polkashots/db.partial").exists(), "staging is left; seed {seed}");
-                longest = started.elapsed().mul_f64(1.1);
                 break;
             }
             kills += 1;

@@ -3,7 +3,7 @@
 use crate::common::server::{Faults, Server};
 use crate::common::{Bucket, Snapshot, tree};
 use anyhow::{Context as _, Result};
-use polkashots_importer::{NoProgress, VerifyRequest, verify};
+use polkashots_importer::{Destination, NoProgress, VerifyRequest, verify, verify_restored};
 use polkashots_shared::ids::Sha256;
 
 type Attack = (&'static str, fn(&mut Snapshot));
@@ -67,5 +67,40 @@ async fn a_snapshot_that_contradicts_itself_is_refused_though_signed() -> Result
         let error = verify(&request(&bucket, &bucket.source()), &NoProgress).await.err().context("it was accepted")?;
         assert!(error.to_string().contains(expected), "expected {expected:?} in: {error}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_directory_is_compared_with_the_snapshot_that_it_is_of() -> Result<()> {
+    let mut bucket = Bucket::with(&tree(43))?;
+    let chain = tempfile::tempdir()?;
+    crate::common::restored(&bucket.request(&bucket.source(), chain.path())).await?;
+    // A newer snapshot does not make the restored one wrong.
+    bucket.publish(&Snapshot { version: "20261123-040000".parse()?, height: 500, ..Snapshot::new(tree(44)) })?;
+    let destination = Destination::ChainDir(chain.path().to_owned());
+    let request = request(&bucket, &bucket.source());
+    std::fs::write(chain.path().join("db/full/LOG"), "the node's own")?;
+    let report = verify_restored(&request, &destination, &NoProgress).await?;
+    assert_eq!((report.manifest.block.height, report.files), (396, 6));
+    let full = chain.path().join("db/full");
+    let good = std::fs::read(full.join("000007.sst"))?;
+    let mut bad = good.clone();
+    bad[150_000] ^= 1;
+    let damages: [(&str, &[u8]); 4] =
+        [("000007.sst", &bad), ("000007.sst", &good[..100]), ("000009.log", b"more"), ("another.sst", b"x")];
+    for (name, content) in damages {
+        let before = std::fs::read(full.join(name)).ok();
+        std::fs::write(full.join(name), content)?;
+        let error = verify_restored(&request, &destination, &NoProgress).await.err().context("it was accepted")?;
+        let text = error.to_string();
+        assert!(text.contains("1 files differ") && text.contains(name) && text.contains("--repair"), "{text}");
+        match before {
+            Some(before) => std::fs::write(full.join(name), before)?,
+            None => std::fs::remove_file(full.join(name))?,
+        }
+    }
+    std::fs::remove_file(full.join("CURRENT"))?;
+    let error = verify_restored(&request, &destination, &NoProgress).await.err().context("it was accepted")?;
+    assert!(error.to_string().contains("db/full/CURRENT"), "{error}");
     Ok(())
 }

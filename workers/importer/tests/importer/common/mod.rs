@@ -52,10 +52,14 @@ pub struct Snapshot {
     pub height: u32,
     pub kind: DatabaseKind,
     pub frame_size: usize,
+    /// Changes each header of a file in the tar stream.
+    pub header: Change<Vec<u8>>,
     /// Changes the archive before it is hashed: signed, and still wrong.
     pub archive: Change<Vec<u8>>,
     /// Changes the frames index before it is signed.
     pub frames: Change<FramesIndex>,
+    /// Changes the frames index's JSON before it is signed.
+    pub json: Change<Vec<u8>>,
     /// Changes the manifest before it is signed.
     pub manifest: Change<Manifest>,
     /// Changes the archive after everything is signed.
@@ -71,8 +75,10 @@ impl Snapshot {
             height: 396,
             kind: DatabaseKind::RocksDb,
             frame_size: 16 * 1024,
+            header: Box::new(|_| {}),
             archive: Box::new(|_| {}),
             frames: Box::new(|_| {}),
+            json: Box::new(|_| {}),
             manifest: Box::new(|_| {}),
             tamper: Box::new(|_| {}),
         }
@@ -84,7 +90,7 @@ impl Snapshot {
             self.tree.keys().flat_map(|path| path.match_indices('/').map(|(at, _)| path[..at].to_owned())).collect();
         directories.sort();
         directories.dedup();
-        let (stream, files, cuts) = tar_stream(&self.tree, &directories, self.frame_size);
+        let (stream, files, cuts) = self.tar_stream(&directories);
         let mut archive = Vec::new();
         let mut frames = Vec::new();
         let starts = std::iter::once(0).chain(cuts.iter().copied());
@@ -113,28 +119,33 @@ impl Snapshot {
         };
         Ok((archive, index))
     }
-}
 
-/// The stream, the files' places in it, and where a frame has to end: around each file of at least a quarter of a frame.
-fn tar_stream(tree: &Tree, directories: &[String], frame_size: usize) -> (Vec<u8>, Vec<FileEntry>, Vec<usize>) {
-    let (mut stream, mut files, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
-    let mut entries: Vec<(&String, Option<&Vec<u8>>)> = tree.iter().map(|(path, bytes)| (path, Some(bytes))).collect();
-    entries.extend(directories.iter().map(|path| (path, None)));
-    entries.sort_by_key(|(path, _)| *path);
-    for (path, content) in entries {
-        let size = content.map(|content| content.len() as u64);
-        let large = size.is_some_and(|size| size as usize >= frame_size / 4);
-        cuts.extend(large.then_some(stream.len()));
-        stream.extend(tar_header(path, size));
-        let Some(content) = content else { continue };
-        files.push(FileEntry { path: path.clone(), offset: stream.len() as u64, size: content.len() as u64 });
-        stream.extend_from_slice(content);
-        stream.resize(stream.len().next_multiple_of(512), 0);
-        cuts.extend(large.then_some(stream.len()));
+    /// The stream, the files' places in it, and where a frame has to end: around each file of at least a quarter of a frame.
+    fn tar_stream(&self, directories: &[String]) -> (Vec<u8>, Vec<FileEntry>, Vec<usize>) {
+        let (mut stream, mut files, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut entries: Vec<(&String, Option<&Vec<u8>>)> =
+            self.tree.iter().map(|(path, bytes)| (path, Some(bytes))).collect();
+        entries.extend(directories.iter().map(|path| (path, None)));
+        entries.sort_by_key(|(path, _)| *path);
+        for (path, content) in entries {
+            let size = content.map(|content| content.len() as u64);
+            let large = size.is_some_and(|size| size as usize >= self.frame_size / 4);
+            cuts.extend(large.then_some(stream.len()));
+            let mut header = tar_header(path, size);
+            if content.is_some() {
+                (self.header)(&mut header);
+            }
+            stream.extend(header);
+            let Some(content) = content else { continue };
+            files.push(FileEntry { path: path.clone(), offset: stream.len() as u64, size: content.len() as u64 });
+            stream.extend_from_slice(content);
+            stream.resize(stream.len().next_multiple_of(512), 0);
+            cuts.extend(large.then_some(stream.len()));
+        }
+        stream.resize(stream.len() + 1024, 0);
+        cuts.push(stream.len());
+        (stream, files, cuts)
     }
-    stream.resize(stream.len() + 1024, 0);
-    cuts.push(stream.len());
-    (stream, files, cuts)
 }
 
 fn seek_table(frames: &[Frame]) -> Vec<u8> {
@@ -195,7 +206,9 @@ impl Bucket {
         std::fs::create_dir_all(self.path(snapshot.target.as_str()))?;
         (snapshot.archive)(&mut archive);
         (snapshot.frames)(&mut index);
-        let frames = zstd::bulk::compress(&serde_json::to_vec(&index)?, 3)?;
+        let mut json = serde_json::to_vec(&index)?;
+        (snapshot.json)(&mut json);
+        let frames = zstd::bulk::compress(&json, 3)?;
         let mut manifest = manifest(snapshot, &archive, &frames, &index);
         (snapshot.manifest)(&mut manifest);
         (snapshot.tamper)(&mut archive);

@@ -23,6 +23,10 @@ pub struct Faults {
     pub with: &'static str,
     /// Answers the first so many requests for an archive with nothing, and keeps them open.
     pub silent: usize,
+    /// Sends the first so many archive answers one byte at a time, one each ten milliseconds.
+    pub trickle: usize,
+    /// Waits that long before each archive answer.
+    pub slow: std::time::Duration,
     /// Says `Content-Range` of another total.
     pub wrong_total: bool,
     /// Sends one byte less than it says, and closes.
@@ -146,6 +150,9 @@ impl State {
             out.read_to_end(&mut Vec::new()).await?;
             return Ok(());
         }
+        if is_archive {
+            tokio::time::sleep(faults.slow).await;
+        }
         if is_archive
             && let Some((after, other)) = &faults.swap_after
             && archive_number > *after
@@ -179,6 +186,13 @@ impl State {
         let cut = if is_archive { faults.cut_at.unwrap_or(usize::MAX) } else { usize::MAX };
         let short = usize::from(faults.one_short && is_archive);
         let sent = (body.len() - short).min(cut);
+        if is_archive && archive_number <= faults.trickle {
+            for byte in &body[..sent] {
+                out.write_all(&[*byte]).await?;
+                out.flush().await?;
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
         out.write_all(&body[..sent]).await?;
         self.body_bytes.fetch_add(sent as u64, Ordering::SeqCst);
         self.archive_body_bytes.fetch_add(if is_archive { sent as u64 } else { 0 }, Ordering::SeqCst);

@@ -1,0 +1,221 @@
+//! Restores a synthetic snapshot from a server on this machine, and lets `curl | lz4 -d | tar -x` and
+//! `curl | zstd -d | tar -x` do the same, one after the other.
+//!
+//! `cargo run --release -p polkashots-importer --example bench_restore -- --size-gib 4 --disk DIR`
+
+#[path = "../../tests/importer/common/mod.rs"]
+#[expect(dead_code, reason = "the tests need more of it")]
+mod common;
+mod peers;
+mod served;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use polkashots_importer::{Destination, Existing, Key, NoProgress, Outcome, RestoreRequest, restore};
+
+use crate::common::{Bucket, Snapshot, Tree};
+use crate::served::{Limits, Served};
+
+const FRAME_BYTES: usize = 4 << 20;
+const FILE_BYTES: usize = 64 << 20;
+
+/// What is measured.
+#[derive(Debug, Parser)]
+struct Settings {
+    /// How large the database is, in GiB
+    #[arg(long, default_value = "1")]
+    size_gib: usize,
+    /// A memory filesystem
+    #[arg(long, default_value = "/dev/shm")]
+    memory: PathBuf,
+    /// A folder on a disk
+    #[arg(long, default_value = ".")]
+    disk: PathBuf,
+    /// The limit of each connection in the limited rounds, in MB/s
+    #[arg(long, default_value = "30")]
+    rate_mb: u64,
+    /// The latency of each request in the limited rounds, in milliseconds
+    #[arg(long, default_value = "20")]
+    latency_ms: u64,
+    /// Restore only this (address, folder, key) and say how; what the other rounds run as a process of their own
+    #[arg(long, num_args = 3, hide = true)]
+    only: Vec<String>,
+    /// Update what is there, with --only
+    #[arg(long, hide = true)]
+    update: bool,
+}
+
+fn main() -> Result<()> {
+    let settings = Settings::parse();
+    if let [source, chain, key] = &settings.only[..] {
+        return restore_only(source, Path::new(chain), key, settings.update);
+    }
+    let folder = tempfile::tempdir_in(&settings.memory)?;
+    let tree = dense(settings.size_gib);
+    let (mut bucket, archive) = publish(&tree, folder.path())?;
+    let rounds = [
+        ("memory", &settings.memory, Limits::default()),
+        ("disk", &settings.disk, Limits::default()),
+        ("memory, limited", &settings.memory, settings.limits()),
+    ];
+    say(&format!(
+        "{:16} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
+        "", "ours s", "lz4 s", "zstd s", "x lz4", "x zstd", "peak MiB"
+    ));
+    for (name, target, limits) in rounds {
+        let served = Served::start(bucket.folder.path(), limits)?;
+        let ours = ours(&served.url(), &bucket, target, None)?;
+        let lz4 = peers::run("lz4 -d -c", &served.address(&archive.replace(".zst", ".lz4")), target)?;
+        let zstd = peers::run("zstd -d -c", &served.address(&archive), target)?;
+        let (seconds, lz4, zstd) = (ours.elapsed.as_secs_f64(), lz4.as_secs_f64(), zstd.as_secs_f64());
+        let (to_lz4, to_zstd) = (lz4 / seconds, zstd / seconds);
+        let peak = ours.peak_kib / 1024;
+        say(&format!("{name:16} {seconds:>9.2} {lz4:>9.2} {zstd:>9.2} {to_lz4:>9.2} {to_zstd:>9.2} {peak:>10}"));
+    }
+    say(&format!("disk's own sequential write rate: {:.0} MB/s", peers::write_rate(&settings.disk)? / 1e6));
+    update(&settings, &mut bucket, tree)?;
+    sparse(&settings)
+}
+
+impl Settings {
+    fn limits(&self) -> Limits {
+        let latency = Duration::from_millis(self.latency_ms);
+        Limits { bytes_per_second: Some(self.rate_mb * 1_000_000), latency }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what a benchmark is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Files like RocksDB's: half of each block compresses, half does not.
+fn dense(size_gib: usize) -> Tree {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut file = || {
+        let mut bytes = vec![0; FILE_BYTES];
+        for block in bytes.chunks_mut(4096) {
+            random.fill(&mut block[..2048]);
+            block[2048..].fill(random.u8(..));
+        }
+        bytes
+    };
+    (0..size_gib * (1 << 30) / FILE_BYTES).map(|number| (format!("db/full/{number:06}.sst"), file())).collect()
+}
+
+/// Publishes the tree, as `.tar.lz4` too; gives the archive's path below the bucket.
+fn publish(tree: &Tree, folder: &Path) -> Result<(Bucket, String)> {
+    let mut bucket = Bucket::new()?;
+    bucket.folder = tempfile::tempdir_in(folder.parent().context("a folder above")?)?;
+    let manifest = bucket.publish(&Snapshot { frame_size: FRAME_BYTES, ..Snapshot::new(tree.clone()) })?;
+    let archive = manifest.key_of(&manifest.artifacts[0].file);
+    let zst = bucket.path(&archive);
+    peers::shell(&format!("zstd -d -c {0} | lz4 -1 -f - {1}", zst.display(), zst.with_extension("lz4").display()))?;
+    Ok((bucket, archive))
+}
+
+/// What one restore of ours took.
+struct Ours {
+    elapsed: Duration,
+    peak_kib: u64,
+    fetched_bytes: u64,
+    written_bytes: u64,
+}
+
+/// Restores in a process of its own, into `chain` or into a folder that is removed again.
+fn ours(url: &str, bucket: &Bucket, target: &Path, chain: Option<&Path>) -> Result<Ours> {
+    let folder = tempfile::tempdir_in(target)?;
+    let Key::Text(key) = bucket.public_key() else { anyhow::bail!("the key is text") };
+    let started = Instant::now();
+    let output = std::process::Command::new(std::env::current_exe()?)
+        .args(["--only", url])
+        .arg(chain.unwrap_or(folder.path()))
+        .arg(key)
+        .args(chain.map(|_| "--update"))
+        .output()?;
+    let elapsed = started.elapsed();
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    let numbers: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [peak_kib, fetched_bytes, written_bytes] = numbers[..] else { anyhow::bail!("{text}") };
+    Ok(Ours { elapsed, peak_kib, fetched_bytes, written_bytes })
+}
+
+fn restore_only(source: &str, chain: &Path, key: &str, update: bool) -> Result<()> {
+    let mut request = RestoreRequest::new(source, Some("test/rocksdb"), Destination::ChainDir(chain.to_owned()));
+    request.trust.keys = vec![Key::Text(key.to_owned())];
+    if update {
+        request.existing = Existing::Update;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let Outcome::Restored(restored) = runtime.block_on(restore(&request, &NoProgress))? else {
+        anyhow::bail!("a database was there");
+    };
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    let peak_kib = peak.trim().trim_end_matches("kB").trim();
+    say(&format!("{peak_kib} {} {}", restored.fetched_bytes, restored.written_bytes));
+    Ok(())
+}
+
+/// An update of a database of which two of a hundred frames changed.
+fn update(settings: &Settings, bucket: &mut Bucket, mut tree: Tree) -> Result<()> {
+    let chain = tempfile::tempdir_in(&settings.disk)?;
+    let served = Served::start(bucket.folder.path(), Limits::default())?;
+    let whole = ours(&served.url(), bucket, &settings.disk, None)?;
+    restore_in(&served.url(), bucket, chain.path())?;
+    for bytes in tree.values_mut() {
+        let changed = bytes.len() / 50;
+        bytes[..changed].fill(7);
+    }
+    let version = "20261123-040000".parse()?;
+    let manifest =
+        bucket.publish(&Snapshot { frame_size: FRAME_BYTES, version, height: 500, ..Snapshot::new(tree) })?;
+    let updated = ours(&served.url(), bucket, &settings.disk, Some(chain.path()))?;
+    let share = 100.0 * updated.fetched_bytes as f64 / manifest.artifacts[0].size as f64;
+    let (seconds, anew) = (updated.elapsed.as_secs_f64(), whole.elapsed.as_secs_f64());
+    let peak = updated.peak_kib / 1024;
+    say(&format!("--update, 2 % changed: {share:.1} % fetched, {seconds:.2} s (anew {anew:.2} s), peak {peak} MiB"));
+    Ok(())
+}
+
+fn restore_in(url: &str, bucket: &Bucket, chain: &Path) -> Result<()> {
+    let Key::Text(key) = bucket.public_key() else { anyhow::bail!("the key is text") };
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    let output = command.args(["--only", url]).arg(chain).arg(key).output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Sparse tables like ParityDB's: what reaches the disk, against what the original occupies.
+fn sparse(settings: &Settings) -> Result<()> {
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut tree = Tree::new();
+    for number in 0..4 {
+        let mut bytes = vec![0; 128 << 20];
+        for block in bytes.chunks_mut(4096) {
+            if random.u8(..6) == 0 {
+                random.fill(block);
+            }
+        }
+        tree.insert(format!("db/full/table_00_{number}"), bytes);
+    }
+    let occupied: u64 =
+        tree.values().flat_map(|bytes| bytes.chunks(4096)).filter(|block| block[0] != 0).count() as u64 * 4096;
+    let folder = tempfile::tempdir_in(&settings.memory)?;
+    let (bucket, archive) = publish(&tree, folder.path())?;
+    let served = Served::start(bucket.folder.path(), Limits::default())?;
+    let ours = ours(&served.url(), &bucket, &settings.disk, None)?;
+    let tar = tempfile::tempdir_in(&settings.disk)?;
+    peers::pipe("zstd -d -c", &served.address(&archive), tar.path())?;
+    let taken: u64 = std::fs::read_dir(tar.path().join("db/full"))?
+        .map(|entry| Ok(entry?.metadata()?.blocks() * 512))
+        .sum::<std::io::Result<u64>>()?;
+    let (ours, tar) = (ours.written_bytes as f64 / occupied as f64, taken as f64 / occupied as f64);
+    say(&format!("sparse: {ours:.2}x of what the original occupies was written, tar -x {tar:.2}x"));
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! What people run today, and how fast a disk is.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+/// Runs a shell line, every part of whose pipes must succeed.
+pub fn shell(line: &str) -> Result<()> {
+    let output = Command::new("bash").args(["-c", &format!("set -euo pipefail; {line}")]).output()?;
+    ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// `curl URL | UNPACK | tar -x` into `folder`, synced.
+pub fn pipe(unpack: &str, url: &str, folder: &Path) -> Result<()> {
+    let folder = folder.display();
+    shell(&format!("curl -sSfL {url} | {unpack} | tar -x -C {folder} && sync -f {folder}"))
+}
+
+/// How long [`pipe`] takes, into a folder of `target` that is removed again.
+pub fn run(unpack: &str, url: &str, target: &Path) -> Result<Duration> {
+    let folder = tempfile::tempdir_in(target)?;
+    let started = Instant::now();
+    pipe(unpack, url, folder.path())?;
+    Ok(started.elapsed())
+}
+
+/// Bytes a second of one file of 1 GiB written in sequence and synced.
+pub fn write_rate(folder: &Path) -> Result<f64> {
+    let mut file = tempfile::tempfile_in(folder)?;
+    let block = vec![7; 4 << 20];
+    let started = Instant::now();
+    for _ in 0..256 {
+        file.write_all(&block)?;
+    }
+    file.sync_all()?;
+    Ok((1_u64 << 30) as f64 / started.elapsed().as_secs_f64())
+}

@@ -1,0 +1,76 @@
+//! The list of attacks and faults that must each have a case; a case is an entry of the hostile folder or a test.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::hostile::attack_names;
+
+/// Every attack and fault, and the case that shows what comes of it.
+const LIST: &[(&str, &str)] = &[
+    ("bad signature", "hostile::signatures_and_keys_that_are_not_right_are_refused"),
+    ("wrong key", "hostile::signatures_and_keys_that_are_not_right_are_refused"),
+    ("new key announced by a stranger", "rotation::a_key_that_the_pinned_one_announced_is_believed_and_no_other"),
+    ("expired", "hostile::what_is_too_old_too_low_or_of_another_chain_is_refused"),
+    ("rolled back", "hostile::an_older_snapshot_than_accepted_before_is_refused"),
+    ("manifest too large", "hostile::signatures_and_keys_that_are_not_right_are_refused"),
+    ("frames index lies about sizes", "frame size"),
+    ("frames index lies about offsets", "frame offset"),
+    ("frames index lies about order", "frames out of order"),
+    ("frames index lies about overlap", "files overlap"),
+    ("digest mismatch in one frame", "one frame is changed"),
+    ("truncated archive", "archive is cut"),
+    ("zip bomb", "zip bomb"),
+    ("zip bomb in one frame", "hostile::a_signed_frame_that_unpacks_to_more_than_stated_is_not_written"),
+    ("absolute path", "absolute path"),
+    ("..", "parent path"),
+    ("symlink", "hostile::links_and_devices_in_the_tar_stream_make_nothing"),
+    ("hardlink", "hostile::links_and_devices_in_the_tar_stream_make_nothing"),
+    ("device", "hostile::links_and_devices_in_the_tar_stream_make_nothing"),
+    ("links at the destination", "hostile::links_at_the_destination_are_not_followed"),
+    ("duplicate entry", "duplicate entry"),
+    ("name with NUL", "nul in a name"),
+    ("name with a newline", "newline in a name"),
+    ("name that is not UTF-8", "name that is not UTF-8"),
+    ("keystore inside", "keystore inside"),
+    ("file where a directory is", "file where a folder is"),
+    ("case collision", "case collision"),
+    ("sparse bomb", "sparse bomb"),
+    ("millions of entries", "hostile::a_frames_index_with_millions_of_entries_is_refused_while_it_is_read"),
+    ("redirect to another host", "faults::redirects_lead_to_other_hosts_but_not_in_circles"),
+    ("redirect loop", "faults::redirects_lead_to_other_hosts_but_not_in_circles"),
+    ("http downgrade", "tls::a_redirect_from_https_to_http_is_refused"),
+    ("server lies about length", "faults::servers_that_lie_about_lengths_and_places_are_refused"),
+    ("server ignores ranges", "faults::a_server_that_ignores_ranges_is_read_in_one_stream"),
+    ("200 for 206", "faults::one_stream_is_verified_like_ranges"),
+    ("416", "faults::a_truncated_archive_is_refused_before_anything_is_written"),
+    ("429 with Retry-After", "faults::storms_of_server_errors_are_weathered"),
+    ("5xx storms", "faults::storms_of_server_errors_are_weathered"),
+    ("connections cut at byte n", "faults::connections_cut_anywhere_are_continued_where_they_broke"),
+    ("one byte at a time", "faults::a_connection_that_trickles_is_replaced"),
+    ("object changes between requests", "faults::an_archive_that_changes_between_two_requests_is_refused"),
+    ("a mirror that lies", "faults::another_mirror_is_asked_where_one_fails_lies_or_has_nothing"),
+    ("full disk before", "disk::a_disk_that_is_too_small_is_said_so_before_anything_is_fetched"),
+    ("full disk during", "disk::a_disk_that_fills_up_on_the_way_is_named_and_the_restore_continued"),
+    ("read-only target", "disk::a_target_that_cannot_be_written_is_named"),
+    ("SIGKILL at any moment", "kill::a_restore_killed_at_any_moment_is_continued"),
+    ("SIGKILL while updating", "kill::an_update_killed_at_any_moment_ends_in_the_new_database"),
+];
+
+/// How long the list is; it may grow.
+const ATTACKS: usize = 47;
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the count is what the test shows")]
+fn no_attack_is_without_a_case() -> Result<()> {
+    let listed = Command::new(std::env::current_exe()?).arg("--list").output()?;
+    let listed = String::from_utf8(listed.stdout)?;
+    let tests: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    ensure!(LIST.len() >= ATTACKS, "the list has {} attacks, expected {ATTACKS}", LIST.len());
+    for (attack, case) in LIST {
+        let is_there = tests.contains(case) || attack_names().any(|name| name == *case);
+        ensure!(is_there, "{attack:?} has no case: neither a test nor an entry of the folder is named {case:?}");
+    }
+    println!("{} attacks and faults, {} of them hostile snapshots", LIST.len(), attack_names().count());
+    Ok(())
+}
