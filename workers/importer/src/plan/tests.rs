@@ -15,6 +15,7 @@ fn plan(frames: &[(u32, u32)], files: &[(u64, u64)]) -> Plan {
         frames: Vec::new(),
         content_starts: Vec::new(),
         folders: vec!["db".into()],
+        directories: Vec::new(),
         files: Vec::new(),
         artifact_size: 0,
         disk_limit: u64::MAX,

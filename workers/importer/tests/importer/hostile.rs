@@ -25,7 +25,7 @@ const ATTACKS: &[Attack] = &[
     ("empty segment", |s| rename(s, "db//x"), "empty"),
     ("nul in a name", |s| rename(s, "db/a\0b"), "control character"),
     ("newline in a name", |s| rename(s, "db/a\nb"), "control character"),
-    ("name that is not UTF-8", |s| s.json = Box::new(not_utf8), "invalid unicode"),
+    ("name that is not UTF-8", |s| s.json = Box::new(|json| not_utf8(json)), "invalid unicode"),
     ("sparse bomb", |s| s.frames = Box::new(sparse_bomb), "frames hold"),
     ("backslash in a name", |s| rename(s, "db/..\\x"), "backslash"),
     ("keystore inside", |s| rename(s, "db/keystore/aura"), "keystore"),
@@ -89,7 +89,7 @@ const ATTACKS: &[Attack] = &[
 ];
 
 /// Puts a byte that no text has into the first file's name.
-fn not_utf8(json: &mut Vec<u8>) {
+fn not_utf8(json: &mut [u8]) {
     let name = b"CURRENT";
     let at = json.windows(name.len()).position(|window| window == name).expect("a file of that name");
     json[at] = 0xff;
