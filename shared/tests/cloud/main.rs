@@ -5,4 +5,5 @@ mod fake_gcs;
 mod gcs;
 mod pubsub;
 mod s3;
+mod subscribers;
 mod traces;
