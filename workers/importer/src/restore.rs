@@ -18,7 +18,7 @@ use crate::progress::{INTERVAL, Phase, Progress, Update};
 use crate::request::{Destination, Existing, RestoreRequest, Trust};
 use crate::resolve::{Resolved, resolve};
 use crate::source::{Location, Source};
-use crate::staging::{Lock, Permissions, Staging, discard, put_in_place, unfinished};
+use crate::staging::{Lock, Permissions, Staging, discard, has_manifest, put_in_place, unfinished};
 use crate::transfer::{Job, Mirrors, transfer};
 use crate::trust::{PinnedKeys, check_manifest, check_rollback};
 
@@ -292,11 +292,16 @@ fn already_there(place: &Place, existing: Existing) -> Result<Option<AlreadyTher
 /// Does what a restore that was stopped right after it had put its database in place did not do any more.
 fn finish_interrupted(place: &Place) -> Result<(), RestoreError> {
     let root = place.staging_dir();
-    let Some(bytes) = put_in_place(&root, place.kind.folder()) else { return Ok(()) };
-    let (Ok(manifest), Some(_lock)) = (Manifest::from_bytes(&bytes), Lock::try_take(&place.lock_file())?) else {
+    if !root.is_dir() {
         return Ok(());
-    };
-    memory::write_marker(&place.chain_dir, &manifest)?;
+    }
+    let Some(_lock) = Lock::try_take(&place.lock_file())? else { return Ok(()) };
+    match put_in_place(&root, place.kind.folder()).map(|bytes| Manifest::from_bytes(&bytes)) {
+        Some(Ok(manifest)) => memory::write_marker(&place.chain_dir, &manifest)?,
+        // It was stopped while it removed the folder, of which nobody can make anything any more.
+        None if !has_manifest(&root) => {}
+        _ => return Ok(()),
+    }
     discard(&root)
 }
 

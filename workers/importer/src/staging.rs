@@ -320,6 +320,11 @@ pub fn kept(root: &Path) -> Result<(Vec<u8>, Vec<u8>), RestoreError> {
     Ok((read(FRAMES, polkashots_shared::frames::MAX_COMPRESSED_BYTES)?, read(MANIFEST, MAX_MANIFEST_BYTES)?))
 }
 
+/// False where a staging folder was being removed, or not yet made: nothing in it can be continued.
+pub fn has_manifest(root: &Path) -> bool {
+    root.join(MANIFEST).symlink_metadata().is_ok()
+}
+
 /// The manifest of a staging folder whose tree was put in place, after which its restore was stopped.
 pub fn put_in_place(root: &Path, top: &str) -> Option<Vec<u8>> {
     let is_gone = root.join(top).symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);

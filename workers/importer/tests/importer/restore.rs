@@ -245,3 +245,19 @@ async fn an_interrupted_restore_is_finished_though_a_newer_snapshot_came_out() -
     assert_eq!((taken.manifest.block.height, read_tree(chain.path())?), (600, new));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_kill_during_the_last_cleaning_up_left_is_removed_by_the_next_call() -> Result<()> {
+    let bucket = Bucket::with(&tree(14))?;
+    let chain = tempfile::tempdir()?;
+    let request = bucket.request(&bucket.source(), chain.path());
+    restored(&request).await?;
+    // A staging folder goes manifest first; this one got no further.
+    let staging = chain.path().join(".polkashots/db.partial");
+    std::fs::create_dir_all(&staging)?;
+    std::fs::write(staging.join("frames.json.zst"), "no use without the manifest")?;
+    let outcome = restore(&request, &NoProgress).await?;
+    assert!(matches!(outcome, Outcome::AlreadyThere(_)), "{outcome:?}");
+    assert!(!staging.exists(), "staging is left");
+    Ok(())
+}
