@@ -110,6 +110,12 @@ impl Check<'_> {
         self.resolve(&text)
     }
 
+    /// A program by its name, which the `PATH` finds, or by its path.
+    fn program(&mut self, text: &Text, key: &str) -> PathBuf {
+        let text = self.filled(text, key);
+        if text.contains('/') { self.resolve(&text) } else { text.into() }
+    }
+
     fn path_or(&mut self, text: Option<&Text>, key: &str, default: &str) -> PathBuf {
         match text {
             Some(text) => self.path(text, key),
@@ -129,6 +135,7 @@ impl Check<'_> {
             base_url: section.base_url.as_ref().and_then(|text| self.base_url(text, "site.base_url")),
             listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             source: section.source.as_ref().map(|text| self.path(text, "site.source")),
+            jekyll: section.jekyll.as_ref().map(|text| self.program(text, "site.jekyll")),
             mirrors: section.mirrors.iter().filter_map(|text| self.base_url(text, "site.mirrors")).collect(),
         }
     }

@@ -32,6 +32,7 @@ pub(super) struct SiteSection {
     pub base_url: Option<Text>,
     pub listen: Option<Text>,
     pub source: Option<Text>,
+    pub jekyll: Option<Text>,
     #[serde(default)]
     pub mirrors: Vec<Text>,
 }

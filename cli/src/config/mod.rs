@@ -46,6 +46,8 @@ pub struct Site {
     pub listen: SocketAddr,
     /// A folder with the host's own Jekyll source; none means the built-in one.
     pub source: Option<PathBuf>,
+    /// The program that builds it, `jekyll`; none means the built-in renderer.
+    pub jekyll: Option<PathBuf>,
     /// Where people reach the same files too, each ending in `/`; metalinks name them.
     pub mirrors: Vec<Url>,
 }

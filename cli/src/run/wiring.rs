@@ -185,6 +185,7 @@ fn publisher(
         mirrors: config.site.mirrors.clone(),
         title: config.site.title.clone(),
         source: config.site.source.clone(),
+        jekyll: config.site.jekyll.clone(),
     };
     Ok(Publisher::new(polkashots_publisher::Deps {
         targets,

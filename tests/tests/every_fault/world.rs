@@ -277,6 +277,7 @@ fn site() -> SiteSettings {
         mirrors: Vec::new(),
         title: "Snapshots".into(),
         source: None,
+        jekyll: None,
     }
 }
 

@@ -31,6 +31,7 @@ fn main() -> Result<ExitCode> {
         mirrors: Vec::new(),
         title: "Example snapshots".into(),
         source: std::env::var_os("POLKASHOTS_SITE_SOURCE").map(Into::into),
+        jekyll: None,
     };
     let input = input()?;
     let mut site = render_now(&settings, &input)?;

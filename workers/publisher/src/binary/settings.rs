@@ -68,6 +68,9 @@ pub struct SiteHostSettings {
     /// A folder with your own Jekyll source [default: the built-in one]
     #[arg(long, env = "POLKASHOTS_SITE_SOURCE", value_name = "DIR")]
     pub site_source: Option<PathBuf>,
+    /// The program that builds the site, jekyll [default: the built-in renderer]
+    #[arg(long, env = "POLKASHOTS_JEKYLL", value_name = "PROGRAM")]
+    pub jekyll: Option<PathBuf>,
     /// Where the site is deployed to: firebase:SITE, gs://BUCKET, s3://BUCKET or the path of a directory
     #[arg(long, env = "POLKASHOTS_SITE_HOST", value_name = "HOST")]
     pub site_host: SiteHostLocation,

@@ -78,6 +78,7 @@ fn site(site: &SiteHostSettings, store: &StoreLocation) -> Result<SiteSettings, 
         mirrors: site.mirrors.clone(),
         title: site.title.clone(),
         source: site.site_source.clone(),
+        jekyll: site.jekyll.clone(),
     })
 }
 

@@ -9,14 +9,17 @@ mod chart;
 mod data;
 mod freshness;
 mod input;
+mod jekyll;
 mod liquid;
 mod machine;
 mod metalink;
 mod rendered;
 mod source;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use url::Url;
 
 pub use self::input::{SiteInput, SiteSnapshot, SiteTarget};
@@ -36,6 +39,8 @@ pub struct SiteSettings {
     pub title: String,
     /// The host's own Jekyll source; none means the one that comes with the program.
     pub source: Option<PathBuf>,
+    /// The program that builds it, `jekyll`; none means the built-in renderer.
+    pub jekyll: Option<PathBuf>,
 }
 
 impl SiteSettings {
@@ -81,6 +86,14 @@ pub enum SiteError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// `jekyll build` failed.
+    #[error("{} build: {reason}", program.display())]
+    Jekyll {
+        /// The program.
+        program: PathBuf,
+        /// How it ended, and the end of what it said.
+        reason: String,
+    },
     /// Two things want the same path.
     #[error("/{path} is wanted by {first} and by {second}: change the permalink")]
     Taken {
@@ -93,8 +106,12 @@ pub enum SiteError {
     },
 }
 
-/// Renders the site in this process.
+/// Renders the site: in this process, or with Jekyll where the settings name it.
 pub async fn render(settings: &SiteSettings, input: &SiteInput) -> Result<RenderedSite, SiteError> {
+    if let Some(program) = &settings.jekyll {
+        let source = Source::load(settings.source.as_deref())?.with_data(settings, input);
+        return finished(jekyll::build(program, &source).await?, settings, input);
+    }
     let (settings, input) = (settings.clone(), input.clone());
     let rendering = tokio::task::spawn_blocking(move || render_now(&settings, &input));
     match rendering.await {
@@ -103,10 +120,19 @@ pub async fn render(settings: &SiteSettings, input: &SiteInput) -> Result<Render
     }
 }
 
-/// Renders the site; blocks for as long as it takes.
+/// Renders the site in this process; blocks for as long as it takes.
 pub fn render_now(settings: &SiteSettings, input: &SiteInput) -> Result<RenderedSite, SiteError> {
     let source = Source::load(settings.source.as_deref())?.with_data(settings, input);
-    let mut site = RenderedSite::new(liquid::render(&source)?, settings);
+    finished(liquid::render(&source)?, settings, input)
+}
+
+/// Adds what machines read to the pages.
+fn finished(
+    pages: BTreeMap<String, Bytes>,
+    settings: &SiteSettings,
+    input: &SiteInput,
+) -> Result<RenderedSite, SiteError> {
+    let mut site = RenderedSite::new(pages, settings);
     machine::add(&mut site, settings, input)?;
     Ok(site)
 }

@@ -126,6 +126,7 @@ pub fn site_settings() -> SiteSettings {
         mirrors: Vec::new(),
         title: "Example snapshots".into(),
         source: None,
+        jekyll: None,
     }
 }
 

@@ -1,14 +1,14 @@
 //! The rendered site.
 
-use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::common::{DOT, KSM, World, site_settings};
-use polkashots_publisher::site::{SiteError, SiteInput, SiteSnapshot, Source, render_now};
+use polkashots_publisher::site::{SiteError, SiteInput, SiteSettings, SiteSnapshot, Source, render, render_now};
 use polkashots_publisher::{catalog, index, retention};
 use polkashots_shared::failure::Failure;
 use polkashots_shared::target::{Explorer, Node};
+use polkashots_shared::testkit::skip::program_or_skip;
 
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
@@ -16,9 +16,9 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 fn assert_golden(name: &str, found: &[u8]) -> anyhow::Result<()> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")).join(name);
     if std::env::var_os("POLKASHOTS_BLESS").is_some() {
-        std::fs::write(&path, found)?;
+        fs::write(&path, found)?;
     }
-    let expected = std::fs::read_to_string(&path)?;
+    let expected = fs::read_to_string(&path)?;
     assert_eq!(String::from_utf8_lossy(found), expected, "{name}: POLKASHOTS_BLESS=1 rewrites it");
     Ok(())
 }
@@ -123,7 +123,7 @@ async fn a_template_error_names_file_and_line() -> anyhow::Result<()> {
     for (path, text, expected) in cases {
         let folder = tempfile::tempdir()?;
         Source::built_in().write_to(folder.path())?;
-        std::fs::write(folder.path().join(path), text)?;
+        fs::write(folder.path().join(path), text)?;
         let mut settings = site_settings();
         settings.source = Some(folder.path().to_owned());
         let error = render_now(&settings, &input).expect_err(text);
@@ -140,13 +140,13 @@ async fn a_template_error_never_deploys_and_the_old_site_stays() -> anyhow::Resu
     let folder = tempfile::tempdir()?;
     Source::built_in().write_to(folder.path())?;
     let page = folder.path().join("index.html");
-    std::fs::write(&page, "---\nlayout: default\ntitle: x\n---\n{{ site.data.nothing }}\n")?;
+    fs::write(&page, "---\nlayout: default\ntitle: x\n---\n{{ site.data.nothing }}\n")?;
     world.deps.site.source = Some(folder.path().to_owned());
     world.upload(KSM, "20261122-040000", 12).await?;
     let error = world.handle(KSM, "20261122-040000").await.expect_err("the template is broken");
     assert!(error.to_string().contains("index.html, line 5"), "{error}");
     assert_eq!(world.host.deployed().len(), before);
-    std::fs::write(&page, "---\ntitle: x\npermalink: /\n---\n<p>{{ site.data.targets.size }} targets of our own\n")?;
+    fs::write(&page, "---\ntitle: x\npermalink: /\n---\n<p>{{ site.data.targets.size }} targets of our own\n")?;
     world.handle(KSM, "20261122-040000").await?;
     let site = world.host.deployed().pop().expect("a site");
     assert_eq!(site.files["index.html"], "<p>2 targets of our own\n");
@@ -162,30 +162,44 @@ async fn a_permalink_that_a_page_has_already_is_refused() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// The settings with the real Jekyll; `None` where there is none, which is said aloud.
+fn with_jekyll(test: &str) -> Option<SiteSettings> {
+    let jekyll = Some(program_or_skip(test, "jekyll")?);
+    Some(SiteSettings { jekyll, ..site_settings() })
+}
+
 #[tokio::test]
-async fn jekyll_builds_the_same_pages() -> anyhow::Result<()> {
+async fn jekyll_builds_the_same_site() -> anyhow::Result<()> {
+    let Some(settings) = with_jekyll("jekyll_builds_the_same_site") else { return Ok(()) };
     let world = world().await?;
     world.upload(KSM, "20261122-040000", 12).await?;
     polkashots_publisher::refresh(&world.deps).await?;
     let input = input(&world).await?;
-    let ours = render_now(&site_settings(), &input)?.files;
-    let folder = tempfile::tempdir()?;
-    let (source, built) = (folder.path().join("source"), folder.path().join("built"));
-    Source::built_in().with_data(&site_settings(), &input).write_to(&source)?;
-    let ran = Command::new("jekyll")
-        .args(["build", "--quiet", "--disable-disk-cache", "-s"])
-        .arg(&source)
-        .arg("-d")
-        .arg(&built)
-        .output()?;
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let theirs: BTreeMap<String, bytes::Bytes> = Source::from_folder(&built)?.files;
-    assert!(theirs.len() > 10, "jekyll built {:?}", theirs.keys());
-    for (path, content) in &theirs {
+    let ours = render_now(&site_settings(), &input)?;
+    let theirs = render(&settings, &input).await?;
+    assert!(theirs.files.keys().eq(ours.files.keys()), "{:?}", theirs.files.keys());
+    assert_eq!((theirs.redirects, theirs.headers), (ours.redirects, ours.headers));
+    for (path, content) in &theirs.files {
         let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ");
-        let own = ours.get(path).unwrap_or_else(|| panic!("{path} is jekyll's alone"));
-        assert_eq!(words(own), words(content), "{path}");
+        assert_eq!(words(&ours.files[path]), words(content), "{path}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_jekyll_that_fails_or_is_missing_is_told_and_deploys_nothing() -> anyhow::Result<()> {
+    let Some(mut settings) = with_jekyll("a_jekyll_that_fails_or_is_missing_is_told_and_deploys_nothing") else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("index.html"), "---\n---\n{% frobnicate %}")?;
+    settings.source = Some(folder.path().to_owned());
+    let input = input(&world().await?).await?;
+    let error = render(&settings, &input).await.expect_err("an unknown tag").to_string();
+    assert!(error.contains("jekyll build: exit status") && error.contains("frobnicate"), "{error}");
+    settings.jekyll = Some("/nowhere/jekyll".into());
+    let error = render(&settings, &input).await.expect_err("no program").to_string();
+    assert!(error.contains("/nowhere/jekyll build: no such program: install Jekyll"), "{error}");
     Ok(())
 }
 

@@ -94,6 +94,7 @@ async fn deploy(host: &DirectoryHost, origin: &str, folder: &Path) -> Result<()>
         mirrors: Vec::new(),
         title: "Polkashots".into(),
         source: None,
+        jekyll: None,
     };
     let input = input(&settings)?;
     for snapshot in input.targets.iter().flat_map(|target| &target.snapshots) {
