@@ -18,7 +18,7 @@ pub fn binary(worker: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = output_folder().expect("a test lies in cargo's output folder");
-        if !WORKERS.iter().all(|worker| is_current(&path(&folder, worker))) {
+        if !WORKERS.iter().all(|worker| is_current(&path(&folder, worker), worker)) {
             build(&folder);
         }
         folder
@@ -36,16 +36,21 @@ fn output_folder() -> io::Result<PathBuf> {
     test.ancestors().nth(2).map(Path::to_owned).ok_or_else(|| io::Error::other("not in a folder"))
 }
 
-/// True where no source that cargo noted beside the binary is newer than it.
-fn is_current(binary: &Path) -> bool {
-    let Ok(built) = modified(binary) else { return false };
-    let Ok(noted) = fs::read_to_string(binary.with_extension("d")) else { return false };
-    let Some((_, sources)) = noted.split_once(": ") else { return false };
-    sources.split_whitespace().all(|source| modified(Path::new(source)).is_ok_and(|changed| changed <= built))
+/// True where no source of the worker or of the shared library is newer than its binary.
+fn is_current(binary: &Path, worker: &str) -> bool {
+    let Ok(built) = fs::metadata(binary).and_then(|found| found.modified()) else { return false };
+    let sources = ["shared/src".to_owned(), format!("workers/{worker}/src"), format!("workers/{worker}/site")];
+    sources.iter().all(|folder| newest(&Path::new(ROOT).join(folder)).is_none_or(|changed| changed <= built))
 }
 
-fn modified(path: &Path) -> io::Result<SystemTime> {
-    fs::metadata(path)?.modified()
+/// When the newest file below a folder was changed; none where there is no such folder.
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let changed = |path: PathBuf| match path.is_dir() {
+        true => newest(&path),
+        false => fs::metadata(&path).and_then(|found| found.modified()).ok(),
+    };
+    entries.filter_map(changed).max()
 }
 
 fn build(folder: &Path) {
