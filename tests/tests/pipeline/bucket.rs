@@ -1,4 +1,4 @@
-//! The bucket of a test, on the server that is as strict as Google's.
+//! The bucket of a test, on the server that is as strict as Google's, or on the one that many use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +6,27 @@ use std::time::Duration;
 use anyhow::Result;
 use polkashots_shared::adapters::gcs::{GcsSettings, GcsStore};
 use polkashots_shared::ports::object_store::ObjectStore;
-use polkashots_shared::testkit::servers::StrictGcs;
+use polkashots_shared::testkit::servers::{FakeGcs, StrictGcs};
 
 const NAME: &str = "snapshots";
 
 /// A server with the bucket.
-pub struct Bucket(StrictGcs);
+pub enum Bucket {
+    /// Our own, which refuses what Google's does, and can be slow.
+    Strict(StrictGcs),
+    /// fake-gcs-server.
+    Fake(FakeGcs),
+}
 
 impl Bucket {
-    /// An empty bucket.
+    /// An empty bucket on the strict server.
     pub async fn start() -> Result<Self> {
-        Ok(Self(StrictGcs::start(NAME).await?))
+        Ok(Self::Strict(StrictGcs::start(NAME).await?))
+    }
+
+    /// An empty bucket on fake-gcs-server; none, and said so, where that is missing.
+    pub async fn start_fake_or_skip(test: &str) -> Option<Self> {
+        Some(Self::Fake(FakeGcs::start_or_skip(test, NAME).await?))
     }
 
     /// What `POLKASHOTS_STORE` says.
@@ -26,12 +36,18 @@ impl Bucket {
 
     /// Where its JSON API is.
     pub fn data_endpoint(&self) -> String {
-        self.0.endpoint()
+        match self {
+            Self::Strict(server) => server.endpoint(),
+            Self::Fake(server) => server.data_endpoint(),
+        }
     }
 
     /// Where its gRPC API is.
     pub fn control_endpoint(&self) -> String {
-        self.0.endpoint()
+        match self {
+            Self::Strict(server) => server.endpoint(),
+            Self::Fake(server) => server.control_endpoint(),
+        }
     }
 
     /// Where the world reads its objects.
@@ -39,9 +55,11 @@ impl Bucket {
         format!("{}/{NAME}/", self.data_endpoint())
     }
 
-    /// Waits this long before each answer.
+    /// Waits this long before each answer, where the server can.
     pub fn slow_down(&self, by: Duration) {
-        self.0.slow_down(by);
+        if let Self::Strict(server) = self {
+            server.slow_down(by);
+        }
     }
 
     /// The objects, as our adapter sees them.

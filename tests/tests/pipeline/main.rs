@@ -27,8 +27,20 @@ use crate::process::PATIENCE;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tick_by_hand_ends_in_a_published_snapshot_that_restores() -> Result<()> {
     let test = "a_tick_by_hand_ends_in_a_published_snapshot_that_restores";
+    a_tick_by_hand(test, "relay", Bucket::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_holds_on_fake_gcs_server() -> Result<()> {
+    let test = "the_same_holds_on_fake_gcs_server";
+    let Some(bucket) = Bucket::start_fake_or_skip(test).await else { return Ok(()) };
+    a_tick_by_hand(test, "relay-fake", bucket).await
+}
+
+/// `target` is the namespace too, and the API server is one for all.
+async fn a_tick_by_hand(test: &str, target: &str, bucket: Bucket) -> Result<()> {
     let Some(server) = ApiServer::shared(test).await else { return Ok(()) };
-    let Some(host) = Host::start_or_skip(test, "relay", Bucket::start().await?).await? else { return Ok(()) };
+    let Some(host) = Host::start_or_skip(test, target, bucket).await? else { return Ok(()) };
     let script = Script::new([bound(), failing("the driver is busy"), bound(), ready("10Gi")]);
     let namespace = TargetNamespace::start(server, &host.target, "chain-data-node-0", script).await;
     whole_cycle(&host, &namespace).await.with_context(|| host.logs())

@@ -38,6 +38,8 @@ impl FakeGcs {
         let mut command = Command::new(program);
         command.args(["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1"]);
         command.args(["-port", &port.to_string(), "-external-url", endpoint.as_str()]);
+        // By this name it serves /<bucket>/<object> to the world.
+        command.args(["-public-host", &format!("127.0.0.1:{port}")]);
         let process = Process::start(&mut command, "server started").expect("fake-gcs-server starts");
         create_bucket(&endpoint, bucket).await.expect("a bucket is created");
         let bridge = ControlBridge::start(&endpoint).await.expect("the control API starts");
