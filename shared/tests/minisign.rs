@@ -242,7 +242,11 @@ fn we_read_minisigns_keys_and_accept_its_signatures() -> Result<()> {
         let (secret, public) =
             (SecretKey::from_file(&path, password)?, PublicKey::from_file(&path.with_extension("pub"))?);
         assert_eq!(secret.public_key(), public);
-        assert_eq!(public.to_text(), minisign.read("their.pub")?);
+        // In its comment minisign leaves out the leading zeros of the key's id.
+        let id = public.id().to_string();
+        let short = public.to_text().replacen(&id, id.trim_start_matches('0'), 1);
+        let theirs = minisign.read("their.pub")?;
+        assert!(theirs == short || theirs == public.to_text(), "{theirs}");
         for (name, legacy) in [("hashed", &[][..]), ("legacy", &["-l"][..])] {
             let sign = [&["-S", "-s", "their.key", "-m", "content", "-x", name][..], legacy].concat();
             minisign.run(&sign, password)?;

@@ -10,6 +10,7 @@ use polkashots_shared::ids::Sha256;
 use polkashots_shared::index::Index;
 use polkashots_shared::manifest::Manifest;
 use polkashots_shared::names;
+use polkashots_shared::testkit::skip::report;
 use serde_json::Value;
 
 use crate::support::{Host, is_published, polkashots, unpack};
@@ -44,7 +45,7 @@ fn a_service_killed_at_any_moment_loses_and_doubles_nothing() -> Result<()> {
         bucket.check_settled(&host).with_context(|| format!("POLKASHOTS_SEED={seed}: after {kills} kills"))?;
     }
     sweep_removes_what_kills_left(&host, &mut bucket)?;
-    eprintln!("killed: {kills} times in {} cycles (POLKASHOTS_SEED={seed})", bucket.published.len());
+    report(&format!("killed: {kills} times in {} cycles (POLKASHOTS_SEED={seed})", bucket.published.len()));
     Ok(())
 }
 

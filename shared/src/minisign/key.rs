@@ -16,7 +16,7 @@ pub(super) const MAX_KEY_FILE_BYTES: u64 = 4096;
 /// Algorithm, key id and Ed25519 point.
 const PUBLIC_KEY_BYTES: usize = 2 + 8 + 32;
 
-/// Names a key pair: eight random bytes, shown as minisign shows them.
+/// Names a key pair: eight random bytes, shown as minisign shows them, but for the leading zeros that it leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId(pub(super) [u8; 8]);
 

@@ -19,6 +19,12 @@ pub fn skipped(test: &str, reason: &str) {
     let _unwritable = opened.and_then(|mut log| writeln!(log, "{line}"));
 }
 
+/// Says what a test found, past the test runner's own capture: a count of cases is worth nothing where nobody sees it.
+pub fn report(line: &str) {
+    // Nothing can be done where even stderr is closed.
+    let _closed = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// The program of that name on the `PATH`; says that `test` was skipped where there is none.
 ///
 /// # Panics

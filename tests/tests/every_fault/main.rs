@@ -7,6 +7,7 @@ mod invariants;
 mod world;
 
 use anyhow::{Context, Result, ensure};
+use polkashots_shared::testkit::skip::report;
 use polkashots_shared::testkit::{Fault, FaultPlan};
 
 use crate::world::World;
@@ -70,9 +71,4 @@ async fn settle(world: &World) -> Result<()> {
     world.check_published(2).await?;
     world.check_nothing_leaked().await?;
     world.check_redelivery_changes_nothing().await
-}
-
-#[expect(clippy::print_stderr, reason = "the count of cases is part of what the test shows")]
-fn report(line: &str) {
-    eprintln!("{line}");
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use common::Host;
+use polkashots_shared::testkit::skip::skipped;
 
 /// Set for the process that is traced.
 const TRACED: &str = "POLKASHOTS_TEST_TRACED";
@@ -16,7 +17,7 @@ async fn no_byte_of_keystore_or_network_is_opened_or_published() -> Result<()> {
         return archive_a_base_path().await;
     }
     if Command::new("strace").arg("-V").output().is_err() {
-        say("SKIPPED: strace is not installed");
+        skipped("no_byte_of_keystore_or_network_is_opened_or_published", "strace is not installed");
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
@@ -53,9 +54,4 @@ async fn archive_a_base_path() -> Result<()> {
     // The tracing process removes the folder: removing it here would open what must not be seen opened.
     let _kept = host.dir.keep();
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
-fn say(text: &str) {
-    println!("{text}");
 }

@@ -13,6 +13,7 @@ use polkashots_shared::chain::Chain;
 use polkashots_shared::clock::ManualClock;
 use polkashots_shared::ids::{DatabaseKind, TargetId, Version};
 use polkashots_shared::target::{Compression, Format, Retention, Target};
+use polkashots_shared::testkit::skip;
 
 /// Where the sparse file's only data lies.
 pub const DATA_AT: u64 = 30 << 20;
@@ -166,8 +167,7 @@ pub fn run(program: &str, arguments: &[&std::ffi::OsStr]) -> Result<(), String> 
     Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Says why a test did not run.
-#[expect(clippy::print_stderr, reason = "the only place where a skipped test shows")]
+/// Says why the running test did not run; the test runner names each test's thread after it.
 pub fn skipped(reason: &str) {
-    eprintln!("SKIPPED: {reason}");
+    skip::skipped(std::thread::current().name().unwrap_or("a test"), reason);
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::common::{Bucket, read_tree, refused, restored, tree};
 use anyhow::{Context as _, Result, ensure};
 use polkashots_importer::{ErrorKind, NoProgress, Phase, Progress, Update, restore};
+use polkashots_shared::testkit::skip::skipped;
 
 /// A memory filesystem of a few megabytes, unmounted when dropped.
 struct SmallDisk(tempfile::TempDir);
@@ -20,7 +21,7 @@ impl SmallDisk {
             .output()
             .is_ok_and(|output| output.status.success());
         if !mounted {
-            say("SKIPPED: mounting a tmpfs needs root");
+            skipped(std::thread::current().name().unwrap_or("a test"), "mounting a tmpfs needs root");
             return Ok(None);
         }
         Ok(Some(Self(dir)))
@@ -36,11 +37,6 @@ impl Drop for SmallDisk {
         // What stays mounted keeps its temporary folder, nothing else.
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
-}
-
-#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 /// Fills the disk once the transfer begins, after the check for free space.

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use polkashots_shared::testkit::skip::report;
 
 use crate::hostile::attack_names;
 
@@ -71,6 +72,6 @@ fn no_attack_is_without_a_case() -> Result<()> {
         let is_there = tests.contains(case) || attack_names().any(|name| name == *case);
         ensure!(is_there, "{attack:?} has no case: neither a test nor an entry of the folder is named {case:?}");
     }
-    println!("{} attacks and faults, {} of them hostile snapshots", LIST.len(), attack_names().count());
+    report(&format!("{} attacks and faults, {} of them hostile snapshots", LIST.len(), attack_names().count()));
     Ok(())
 }

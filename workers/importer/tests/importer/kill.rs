@@ -12,17 +12,12 @@ use crate::common::{Bucket, Snapshot, Tree, read_tree};
 use anyhow::{Context as _, Result, ensure};
 use polkashots_importer::{Existing, Key, NoProgress, Outcome, restore};
 use polkashots_shared::frames::FramesIndex;
+use polkashots_shared::testkit::skip::report;
 
 /// How often a restore is stopped in each of the two ways.
 const STOPS: usize = 120;
 /// How often an update is killed.
 const UPDATE_KILLS: usize = 60;
-
-/// Says the seed of a random test; shown when it fails.
-#[expect(clippy::print_stdout, reason = "a random test prints its seed")]
-fn say(text: &str) {
-    println!("{text}");
-}
 
 /// A tree of some megabytes in many small files and a few larger ones.
 fn tree(seed: u64) -> Tree {
@@ -95,7 +90,7 @@ fn wait_for_lock(chain: &Path) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_dropped_at_any_point_is_continued() -> Result<()> {
     let seed = fastrand::u64(..);
-    say(&format!("seed {seed}"));
+    report(&format!("seed {seed}"));
     let mut random = fastrand::Rng::with_seed(seed);
     let tree = tree(seed);
     let snapshot = Snapshot::new(tree.clone());
@@ -134,7 +129,7 @@ async fn a_restore_dropped_at_any_point_is_continued() -> Result<()> {
             }
         }
     }
-    say(&format!("{stops} stops, {completed} restores completed, {resumed} of them resumed"));
+    report(&format!("{stops} stops, {completed} restores completed, {resumed} of them resumed"));
     ensure!(completed > 0, "no restore was completed; seed {seed}");
     Ok(())
 }
@@ -161,7 +156,7 @@ async fn a_restore_killed_at_any_moment_is_continued() -> Result<()> {
         return child(&settings).await;
     }
     let seed = fastrand::u64(..);
-    say(&format!("seed {seed}"));
+    report(&format!("seed {seed}"));
     let mut random = fastrand::Rng::with_seed(seed);
     let tree = tree(seed);
     let snapshot = Snapshot::new(tree.clone());
@@ -205,7 +200,7 @@ async fn a_restore_killed_at_any_moment_is_continued() -> Result<()> {
             lose_what_was_not_recorded(chain.path(), &index)?;
         }
     }
-    say(&format!("{kills} kills, {completed} restores completed"));
+    report(&format!("{kills} kills, {completed} restores completed"));
     ensure!(completed > 0, "no restore was completed; seed {seed}");
     Ok(())
 }
@@ -282,7 +277,7 @@ async fn live(settings: &str, chain: &Path, life: Life) -> Result<bool> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_killed_at_any_moment_ends_in_the_new_database() -> Result<()> {
     let seed = fastrand::u64(..);
-    say(&format!("seed {seed}"));
+    report(&format!("seed {seed}"));
     let mut random = fastrand::Rng::with_seed(seed);
     let old = tree(seed);
     let new = tree_after(&old, seed);
@@ -321,7 +316,7 @@ async fn an_update_killed_at_any_moment_ends_in_the_new_database() -> Result<()>
             switching += usize::from(chain.path().join(".polkashots/db.partial/old").exists());
         }
     }
-    say(&format!("{kills} kills of an update, {switching} of them while the databases were switched"));
+    report(&format!("{kills} kills of an update, {switching} of them while the databases were switched"));
     Ok(())
 }
 
