@@ -43,6 +43,7 @@ pub async fn open(
         lease: Duration::from_secs(60),
         max_attempts: 100,
         dead_letter_topic: None,
+        stays: true,
     };
     Ok(PubSub::connect(settings).await?.subscribe(subscription).await?)
 }

@@ -21,7 +21,6 @@ const KILLS: u32 = 50;
 const KILLS_OF_A_CYCLE: u32 = 3;
 
 #[test]
-#[expect(clippy::print_stderr, reason = "the seed and the count of kills are part of what the test shows")]
 fn a_service_killed_at_any_moment_loses_and_doubles_nothing() -> Result<()> {
     let seed =
         std::env::var("POLKASHOTS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));

@@ -6,9 +6,11 @@
 //! batches, so a call here returns only when the client has flushed them.
 //!
 //! Each stream has a connection of its own, because the emulator notices the end of a stream only by the end of its
-//! connection: it would go on sending messages to the streams that were closed, each lost until its lease ends.
+//! connection: it would go on sending messages to the streams that were closed, each lost until its lease ends. A worker
+//! that stays keeps the stream that brought nothing for its next look ([`PubSubSubscription::stays`]).
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -89,6 +91,9 @@ pub struct PubSubSubscription {
     pub max_attempts: u32,
     /// The name of the dead-letter topic, without the project.
     pub dead_letter_topic: Option<String>,
+    /// Whether its reader looks again and again, and at nothing else: a stream that brought nothing is then kept for the next
+    /// look. Elsewhere it is closed, lest it take a message that nobody looks at.
+    pub stays: bool,
 }
 
 impl PubSub {
@@ -121,6 +126,7 @@ impl PubSub {
             dead_letters,
             held: Mutex::new(HashMap::new()),
             leases: AtomicU64::new(0),
+            idle: Mutex::new(None),
             subscription,
         })
     }
@@ -189,6 +195,24 @@ pub struct PubSubQueue {
     held: Mutex<HashMap<Receipt, Held>>,
     /// How many leases there were; makes receipts differ.
     leases: AtomicU64,
+    /// The stream that brought nothing yet.
+    idle: Mutex<Option<Waiting>>,
+}
+
+/// What a stream brings next, and the stream.
+type Next = (Option<Result<(model::Message, Handler), google_cloud_pubsub::Error>>, MessageStream);
+
+/// A stream that is being waited on. Its wait is kept too, because a stream is opened by waiting on it.
+struct Waiting {
+    next: Pin<Box<dyn Future<Output = Next> + Send>>,
+    shutdown: ShutdownToken,
+}
+
+impl Waiting {
+    fn on(mut stream: MessageStream) -> Self {
+        let shutdown = stream.shutdown_token();
+        Self { next: Box::pin(async move { (stream.next().await, stream) }), shutdown }
+    }
 }
 
 /// A leased message: dropping the handler gives it back.
@@ -221,6 +245,19 @@ impl PubSubQueue {
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Receipt, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Option<Waiting>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a stream that brought nothing, or closes it.
+    async fn put_aside(&self, waiting: Waiting) {
+        if self.subscription.stays {
+            *self.idle() = Some(waiting);
+            return;
+        }
+        waiting.shutdown.shutdown().await;
     }
 
     fn take(&self, receipt: &Receipt) -> Result<Held, QueueError> {
@@ -276,24 +313,27 @@ impl Queue for PubSubQueue {
     /// Waits half a second at least.
     async fn receive(&self, wait: Duration) -> Result<Option<Delivery>, QueueError> {
         let deadline = tokio::time::Instant::now() + wait.max(MIN_WAIT);
-        let mut stream = self.open_stream().await?;
+        let idle = self.idle().take();
+        let mut waiting = match idle {
+            Some(waiting) => waiting,
+            None => Waiting::on(self.open_stream().await?),
+        };
         loop {
-            let next = match tokio::time::timeout_at(deadline, stream.next()).await {
-                Ok(Some(next)) => next,
-                Ok(None) | Err(_) => {
-                    stream.shutdown_token().shutdown().await;
-                    return Ok(None);
-                }
+            let Ok((next, mut stream)) = tokio::time::timeout_at(deadline, &mut waiting.next).await else {
+                self.put_aside(waiting).await;
+                return Ok(None);
             };
+            let Some(next) = next else { return Ok(None) };
             let (message, handler) = next.map_err(|error| {
                 let permanent = is_permanent(&error);
                 classify(&self.path, error.to_string(), permanent)
             })?;
             if self.is_ours(&message) {
                 return_others(&mut stream);
-                return Ok(Some(self.hold(message, handler, stream.shutdown_token())));
+                return Ok(Some(self.hold(message, handler, waiting.shutdown)));
             }
             handler.ack();
+            waiting = Waiting::on(stream);
         }
     }
 

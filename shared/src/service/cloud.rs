@@ -12,7 +12,7 @@ use crate::event::Topic;
 use crate::ports::object_store::{ObjectStore, StoreError};
 use crate::ports::queue::{EventSink, Queue, QueueError};
 use crate::retry::{Policy, RetryingStore};
-use crate::settings::{QueueSettings, StoreLocation, StoreSettings};
+use crate::settings::{QueueSettings, RunSettings, StoreLocation, StoreSettings};
 
 /// Opens the store, observed and retried.
 pub async fn open_store(settings: &StoreSettings, metrics: Arc<Metrics>) -> Result<Arc<dyn ObjectStore>, StoreError> {
@@ -34,6 +34,7 @@ pub async fn open_store(settings: &StoreSettings, metrics: Arc<Metrics>) -> Resu
 
 /// Where events go, and the queues by which `worker` reads `topics`.
 pub async fn subscribe(
+    run: &RunSettings,
     settings: &QueueSettings,
     worker: &str,
     topics: &[Topic],
@@ -53,6 +54,7 @@ pub async fn subscribe(
             lease: settings.lease,
             max_attempts: settings.max_attempts,
             dead_letter_topic: settings.dead_letter_topic.clone(),
+            stays: !run.one_shot,
         };
         queues.push(Arc::new(pubsub.subscribe(subscription).await?));
     }

@@ -124,6 +124,7 @@ fn subscription(name: &str) -> PubSubSubscription {
         lease: LEASE,
         max_attempts: 5,
         dead_letter_topic: Some(DEAD_LETTERS.to_owned()),
+        stays: false,
     }
 }
 

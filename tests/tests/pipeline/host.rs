@@ -209,6 +209,7 @@ impl Host {
             lease: Duration::from_secs(10),
             max_attempts: 5,
             dead_letter_topic: None,
+            stays: false,
         };
         Ok(self.pubsub().await?.subscribe(subscription).await?)
     }

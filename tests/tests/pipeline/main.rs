@@ -7,6 +7,7 @@ mod bucket;
 mod host;
 mod leases;
 mod process;
+mod services;
 
 use std::collections::BTreeMap;
 use std::fs;

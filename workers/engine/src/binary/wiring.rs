@@ -45,7 +45,7 @@ pub async fn service(
     metrics: Arc<Metrics>,
 ) -> Result<Service, Box<dyn Error + Send + Sync>> {
     let deps = Deps::cloud(settings, metrics).await?;
-    let (events, queues) = subscribe(&settings.queue, NAME, &TOPICS).await?;
+    let (events, queues) = subscribe(&settings.run, &settings.queue, NAME, &TOPICS).await?;
     let (store, clock): (_, Arc<dyn Clock>) = (deps.store.clone(), deps.clock.clone());
     Ok(Service { worker: Arc::new(Engine(deps)), queues, deps: LoopDeps { events, store, clock } })
 }

@@ -62,7 +62,6 @@ const LIST: &[(&str, &str)] = &[
 const ATTACKS: usize = 47;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the count is what the test shows")]
 fn no_attack_is_without_a_case() -> Result<()> {
     let listed = Command::new(std::env::current_exe()?).arg("--list").output()?;
     let listed = String::from_utf8(listed.stdout)?;

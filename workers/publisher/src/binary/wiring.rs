@@ -47,7 +47,7 @@ impl Deps {
 /// The whole worker: adapters, queues and loop.
 pub async fn service(settings: &PublisherSettings, metrics: Arc<Metrics>) -> Result<Service, BoxError> {
     let deps = Deps::cloud(settings, metrics).await?;
-    let (events, queues) = subscribe(&settings.queue, NAME, &TOPICS).await?;
+    let (events, queues) = subscribe(&settings.run, &settings.queue, NAME, &TOPICS).await?;
     let (store, clock): (_, Arc<dyn Clock>) = (deps.store.clone(), deps.clock.clone());
     Ok(Service { worker: Arc::new(Publisher::new(deps)), queues, deps: LoopDeps { events, store, clock } })
 }

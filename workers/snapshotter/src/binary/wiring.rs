@@ -45,7 +45,7 @@ pub async fn service(
     metrics: Arc<Metrics>,
 ) -> Result<Service, Box<dyn Error + Send + Sync>> {
     let deps = Deps::cloud(settings, metrics).await?;
-    let (events, queues) = subscribe(&settings.queue, NAME, &TOPICS).await?;
+    let (events, queues) = subscribe(&settings.run, &settings.queue, NAME, &TOPICS).await?;
     let loop_deps = LoopDeps { events, store: deps.store.clone(), clock: Arc::new(SystemClock) };
     Ok(Service { worker: Arc::new(Snapshotter(deps)), queues, deps: loop_deps })
 }
