@@ -1,6 +1,6 @@
 //! How long a large site takes: 50 targets with 30 snapshots each, in this process and with `jekyll build`.
 //!
-//! `cargo run -p polkashots-publisher --example bench_render` exits 1 where rendering and comparing take a second or more.
+//! `cargo run --release -p polkashots-publisher --example bench_render` exits 1 where rendering and comparing take a second or more.
 //! With a folder as its argument it also writes the site there, to be looked at.
 
 #![expect(clippy::print_stdout, reason = "it is run for its output")]
