@@ -105,7 +105,7 @@ async fn a_live_node_is_refused_by_name() {
     let error = host.take(&volumes).await.expect_err("a live node");
     assert!(!error.is_transient());
     let text = error.to_string();
-    assert!(text.contains(&format!("process {} (flock)", node.id())) && text.contains("quiesce"), "{text}");
+    assert!(text.contains(&format!("process {} (sleep)", node.id())) && text.contains("quiesce"), "{text}");
     host.assert_only_the_claim_is_held(&volumes).await;
 }
 

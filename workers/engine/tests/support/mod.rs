@@ -93,7 +93,8 @@ pub struct FakeNode(Child);
 impl FakeNode {
     pub fn start(base_path: &Path) -> Self {
         let lock = lock_file(base_path);
-        let child = Command::new("flock").arg("-o").arg(&lock).args(["sleep", "600"]).spawn().expect("flock runs");
+        let child =
+            Command::new("flock").arg("--no-fork").arg(&lock).args(["sleep", "600"]).spawn().expect("flock runs");
         let file = File::open(&lock).expect("opens");
         while file.try_lock_shared().is_ok() {
             file.unlock().expect("unlocks");
