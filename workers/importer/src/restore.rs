@@ -81,7 +81,7 @@ pub async fn preview(request: &RestoreRequest, progress: &dyn Progress) -> Resul
 
 /// A snapshot that is believed, its plan, and where it would go.
 pub(crate) struct Candidate {
-    pub source: Source,
+    pub source: Arc<Source>,
     pub resolved: Resolved,
     pub archive: Location,
     pub archive_file: String,
@@ -95,7 +95,7 @@ impl Candidate {
     async fn find(request: &RestoreRequest, progress: &dyn Progress) -> Result<Self, RestoreError> {
         progress.update(&Update::start(Phase::Resolve));
         let keys = PinnedKeys::read(&request.trust.keys)?;
-        let source = Source::new(request.transfer.clone());
+        let source = Arc::new(Source::new(request.transfer.clone()));
         let resolved = resolve(&source, &keys, &request.source, request.name.as_deref()).await?;
         check_manifest(&resolved.manifest, &request.trust, request.name.as_deref(), request.clock.now())?;
         let chain_dir = request.destination.chain_dir(&resolved.manifest.chain.id);
@@ -125,8 +125,19 @@ impl Candidate {
         Ok(check_rollback(&self.resolved.manifest, trust, newest.as_ref())?)
     }
 
+    /// The transfer of the archive to `staging`.
+    pub fn job(&self, request: &RestoreRequest, staging: &Arc<Staging>) -> Result<Job, RestoreError> {
+        Ok(Job {
+            source: Arc::clone(&self.source),
+            mirrors: Arc::new(self.mirrors(request)?),
+            file: self.archive_file.clone(),
+            staging: Arc::clone(staging),
+            transfer: request.transfer.clone(),
+        })
+    }
+
     /// The archive's own place and those of the mirrors that were named.
-    pub fn mirrors(&self, request: &RestoreRequest) -> Result<Mirrors, RestoreError> {
+    fn mirrors(&self, request: &RestoreRequest) -> Result<Mirrors, RestoreError> {
         let key = self.resolved.manifest.key_of(&self.archive_file);
         let mut places = vec![self.archive.clone()];
         for mirror in &request.mirrors {
@@ -182,14 +193,7 @@ impl Candidate {
         })
         .await?;
         let resumed_bytes = self.compressed_bytes(&done);
-        let mirrors = self.mirrors(request)?;
-        let job = Job {
-            source: &self.source,
-            mirrors: &mirrors,
-            file: &self.archive_file,
-            staging: &staging,
-            transfer: &request.transfer,
-        };
+        let job = self.job(request, &staging)?;
         let fetched_bytes = transfer(&job, journal, done, progress).await?;
         let (place, manifest) = (self.place.clone(), self.resolved.manifest.clone());
         in_background(&staging, Phase::Finish, progress, move |staging| {

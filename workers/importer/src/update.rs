@@ -19,7 +19,7 @@ use crate::request::RestoreRequest;
 use crate::restore::{Candidate, archive_of, in_background, refuse};
 use crate::staging::{Lock, Permissions, Staging, discard, kept};
 use crate::switch;
-use crate::transfer::{Job, transfer};
+use crate::transfer::transfer;
 
 impl Candidate {
     /// Makes the database that is there that of the snapshot.
@@ -46,14 +46,7 @@ impl Candidate {
         let kept_bytes = self.compressed_bytes(&there);
         let done: Vec<bool> = fetched.iter().zip(&there).map(|(fetched, there)| *fetched || *there).collect();
         self.check_space_for(&done)?;
-        let mirrors = self.mirrors(request)?;
-        let job = Job {
-            source: &self.source,
-            mirrors: &mirrors,
-            file: &self.archive_file,
-            staging: &staging,
-            transfer: &request.transfer,
-        };
+        let job = self.job(request, &staging)?;
         let fetched_bytes = transfer(&job, journal, done, progress).await?;
         let (place, manifest) = (self.place.clone(), self.resolved.manifest.clone());
         let fetched: Vec<bool> = there.iter().map(|there| !there).collect();

@@ -1,5 +1,5 @@
 //! Restores a synthetic snapshot from a server on this machine, and lets `curl | lz4 -d | tar -x` and
-//! `curl | zstd -d | tar -x` do the same, one after the other.
+//! `curl | zstd -d | tar -x` do the same, one after the other, as often as `--rounds` says; the median of each is printed.
 //!
 //! `cargo run --release -p polkashots-importer --example bench_restore -- --size-gib 4 --disk DIR`
 
@@ -38,6 +38,9 @@ struct Settings {
     /// The limit of each connection in the limited rounds, in MB/s
     #[arg(long, default_value = "30")]
     rate_mb: u64,
+    /// How often each restore is timed
+    #[arg(long, default_value = "3")]
+    rounds: usize,
     /// The latency of each request in the limited rounds, in milliseconds
     #[arg(long, default_value = "20")]
     latency_ms: u64,
@@ -63,22 +66,49 @@ fn main() -> Result<()> {
         ("memory, limited", &settings.memory, settings.limits()),
     ];
     say(&format!(
-        "{:16} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
-        "", "ours s", "lz4 s", "zstd s", "x lz4", "x zstd", "peak MiB"
+        "{:16} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
+        "", "ours s", "lz4 s", "zstd s", "x lz4", "x zstd", "MB/s", "peak MiB"
     ));
     for (name, target, limits) in rounds {
         let served = Served::start(bucket.folder.path(), limits)?;
-        let ours = ours(&served.url(), &bucket, target, None)?;
-        let lz4 = peers::run("lz4 -d -c", &served.address(&archive.replace(".zst", ".lz4")), target)?;
-        let zstd = peers::run("zstd -d -c", &served.address(&archive), target)?;
-        let (seconds, lz4, zstd) = (ours.elapsed.as_secs_f64(), lz4.as_secs_f64(), zstd.as_secs_f64());
-        let (to_lz4, to_zstd) = (lz4 / seconds, zstd / seconds);
-        let peak = ours.peak_kib / 1024;
-        say(&format!("{name:16} {seconds:>9.2} {lz4:>9.2} {zstd:>9.2} {to_lz4:>9.2} {to_zstd:>9.2} {peak:>10}"));
+        compare(name, &served, &bucket, &archive, target, &settings)?;
     }
-    say(&format!("disk's own sequential write rate: {:.0} MB/s", peers::write_rate(&settings.disk)? / 1e6));
     update(&settings, &mut bucket, tree)?;
     sparse(&settings)
+}
+
+/// One line of the table; below a disk's, how fast that disk is when nothing is fetched.
+fn compare(
+    name: &str,
+    served: &Served,
+    bucket: &Bucket,
+    archive: &str,
+    target: &Path,
+    settings: &Settings,
+) -> Result<()> {
+    let (mut all, mut lz4, mut zstd, mut rates, mut peak) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+    for _ in 0..settings.rounds.max(1) {
+        let ours = ours(&served.url(), bucket, target, None)?;
+        peak = peak.max(ours.peak_kib / 1024);
+        all.push(ours.elapsed.as_secs_f64());
+        lz4.push(peers::run("lz4 -d -c", &served.address(&archive.replace(".zst", ".lz4")), target)?.as_secs_f64());
+        zstd.push(peers::run("zstd -d -c", &served.address(archive), target)?.as_secs_f64());
+        rates.push(peers::write_rate(target, settings.size_gib)? / 1e6);
+    }
+    let (ours, lz4, zstd) = (median(all), median(lz4), median(zstd));
+    let rate = (settings.size_gib << 30) as f64 / 1e6 / ours;
+    let (to_lz4, to_zstd) = (lz4 / ours, zstd / ours);
+    say(&format!("{name:16} {ours:>9.2} {lz4:>9.2} {zstd:>9.2} {to_lz4:>9.2} {to_zstd:>9.2} {rate:>9.0} {peak:>10}"));
+    if name == "disk" {
+        let own = median(rates);
+        say(&format!("its own sequential write rate: {own:.0} MB/s, of which ours is {:.2}", rate / own));
+    }
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 impl Settings {

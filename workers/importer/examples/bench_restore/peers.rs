@@ -14,10 +14,10 @@ pub fn shell(line: &str) -> Result<()> {
     Ok(())
 }
 
-/// `curl URL | UNPACK | tar -x` into `folder`, synced.
+/// `curl URL | UNPACK | tar -x` into `folder`, each file synced.
 pub fn pipe(unpack: &str, url: &str, folder: &Path) -> Result<()> {
     let folder = folder.display();
-    shell(&format!("curl -sSfL {url} | {unpack} | tar -x -C {folder} && sync -f {folder}"))
+    shell(&format!("curl -sSfL {url} | {unpack} | tar -x -C {folder}; find {folder} -type f -print0 | xargs -0 sync"))
 }
 
 /// How long [`pipe`] takes, into a folder of `target` that is removed again.
@@ -28,14 +28,14 @@ pub fn run(unpack: &str, url: &str, target: &Path) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// Bytes a second of one file of 1 GiB written in sequence and synced.
-pub fn write_rate(folder: &Path) -> Result<f64> {
+/// Bytes a second of one file of that size written in sequence and synced.
+pub fn write_rate(folder: &Path, size_gib: usize) -> Result<f64> {
     let mut file = tempfile::tempfile_in(folder)?;
     let block = vec![7; 4 << 20];
     let started = Instant::now();
-    for _ in 0..256 {
+    for _ in 0..size_gib * 256 {
         file.write_all(&block)?;
     }
     file.sync_all()?;
-    Ok((1_u64 << 30) as f64 / started.elapsed().as_secs_f64())
+    Ok((size_gib << 30) as f64 / started.elapsed().as_secs_f64())
 }

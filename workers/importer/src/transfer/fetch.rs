@@ -11,6 +11,7 @@ use polkashots_shared::frames::Frame;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::buffers::Buffers;
 use super::threads::{Compressed, Sender};
 use super::{Job, Work};
 use crate::request::Transfer;
@@ -41,22 +42,24 @@ impl From<SourceError> for FetchError {
 }
 
 /// Brings frames to the threads.
-pub struct Fetcher<'a> {
-    job: &'a Job<'a>,
+pub struct Fetcher {
+    job: Job,
     threads: Sender,
+    buffers: Arc<Buffers>,
     window: Arc<Semaphore>,
     fetched: AtomicU64,
     handed_over: AtomicU64,
     started: Instant,
 }
 
-impl<'a> Fetcher<'a> {
+impl Fetcher {
     /// A fetcher of `job` that hands frames to `threads`.
-    pub fn new(job: &'a Job<'a>, threads: Sender) -> Self {
+    pub fn new(job: Job, threads: Sender, buffers: Arc<Buffers>) -> Self {
         let window = Arc::new(Semaphore::new((WINDOW_BYTES / UNIT_BYTES) as usize));
         Self {
             job,
             threads,
+            buffers,
             window,
             fetched: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
@@ -159,7 +162,7 @@ impl<'a> Fetcher<'a> {
         while assembly.next < end && !chunk.is_empty() {
             let size = self.frames()[assembly.next].size as usize;
             if assembly.buffer.capacity() == 0 {
-                assembly.buffer.reserve_exact(size);
+                assembly.buffer = self.buffers.take(size);
             }
             let (here, rest) = chunk.split_at(chunk.len().min(size - assembly.buffer.len()));
             assembly.buffer.extend_from_slice(here);
@@ -200,7 +203,7 @@ impl<'a> Fetcher<'a> {
                 false => None,
             };
             chunks.resume();
-            let mut bytes = Vec::with_capacity(if needed { frame.size as usize } else { 0 });
+            let mut bytes = if needed { self.buffers.take(frame.size as usize) } else { Vec::new() };
             let mut missing = frame.size as usize;
             while missing > 0 {
                 if rest.is_empty() {

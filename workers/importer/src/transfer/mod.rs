@@ -3,7 +3,10 @@
 //! `fetch` brings compressed frames and waits for room in a window of bytes before it asks for them; threads (`threads`)
 //! take each frame's digest, decompress it and write it; this module hands out the work, sees to it that finished frames
 //! are recorded, and asks again for a frame whose digest was wrong. Nothing grows with the archive but the plan.
+//!
+//! Each request is a task of its own, so that what comes in is put together on all cores, beside what reads the connection.
 
+mod buffers;
 mod fetch;
 mod mirrors;
 mod threads;
@@ -13,12 +16,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use self::buffers::Buffers;
 pub use self::fetch::Watched;
 use self::fetch::{FetchError, Fetcher};
 pub use self::mirrors::Mirrors;
@@ -38,49 +40,53 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 const DIGEST_ATTEMPTS: u32 = 3;
 
 /// What is transferred, from where to where.
-pub struct Job<'a> {
+#[derive(Clone)]
+pub struct Job {
     /// Reads the archive.
-    pub source: &'a Source,
+    pub source: Arc<Source>,
     /// Where the archive is.
-    pub mirrors: &'a Mirrors,
+    pub mirrors: Arc<Mirrors>,
     /// The archive's name, for messages.
-    pub file: &'a str,
+    pub file: String,
     /// Where its frames go.
-    pub staging: &'a Arc<Staging>,
+    pub staging: Arc<Staging>,
     /// How to fetch.
-    pub transfer: &'a Transfer,
+    pub transfer: Transfer,
 }
 
 /// Brings every frame that is not `done` to disk for good; gives the bytes fetched.
 ///
 /// Dropping it leaves a state from which it can be done again.
 pub async fn transfer(
-    job: &Job<'_>,
+    job: &Job,
     journal: Journal,
     done: Vec<bool>,
     progress: &dyn Progress,
 ) -> Result<u64, RestoreError> {
     let (results, mut finished) = mpsc::unbounded_channel();
-    let threads = Threads::start(job.staging, job.transfer.threads, results)?;
-    let fetcher = Fetcher::new(job, threads.sender());
+    let buffers = Arc::new(Buffers::default());
+    let threads = Threads::start(&job.staging, &buffers, job.transfer.threads, results)?;
+    let fetcher = Arc::new(Fetcher::new(job.clone(), threads.sender(), buffers));
     let mut state = State::new(job, journal, done);
-    let mut under_way = FuturesUnordered::new();
+    let mut under_way = JoinSet::new();
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !state.is_complete() {
         while under_way.len() < state.most_under_way
             && let Some(work) = state.next_work(fetcher.handed_over())
         {
-            under_way.push(fetcher.fetch(work));
+            let fetcher = Arc::clone(&fetcher);
+            under_way.spawn(async move { fetcher.fetch(work).await });
         }
         tokio::select! {
-            Some(result) = under_way.next() => match result {
-                Ok(()) => state.after_stream(under_way.is_empty()),
-                Err(FetchError::RangesIgnored) => {
-                    under_way.clear();
+            Some(fetched) = under_way.join_next() => match fetched {
+                Ok(Ok(())) => state.after_stream(under_way.is_empty()),
+                Ok(Err(FetchError::RangesIgnored)) => {
+                    under_way.shutdown().await;
                     state.fall_back();
                 }
-                Err(FetchError::Source(error)) => return Err(error.into()),
+                Ok(Err(FetchError::Source(error))) => return Err(error.into()),
+                Err(_) => return Err(RestoreError::Thread("a task that fetches frames")),
             },
             finished = finished.recv() => state.take(finished)?,
             recorded = state.recorded() => state.after_record(recorded)?,
@@ -104,7 +110,7 @@ enum Work {
 type Recording = JoinHandle<(Journal, Result<(), RestoreError>)>;
 
 struct State<'a> {
-    job: &'a Job<'a>,
+    job: &'a Job,
     spans: VecDeque<Range<usize>>,
     /// True once the server was seen to ignore ranges.
     streaming: bool,
@@ -123,7 +129,7 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn new(job: &'a Job<'a>, journal: Journal, done: Vec<bool>) -> Self {
+    fn new(job: &'a Job, journal: Journal, done: Vec<bool>) -> Self {
         let frames = &job.staging.plan().frames;
         let wanted: Vec<bool> = done.iter().map(|done| !done).collect();
         let sizes = frames.iter().zip(&done);
@@ -195,7 +201,7 @@ impl<'a> State<'a> {
             }
             Verdict::Mismatch(found) => self.mismatch(frame, place, found.to_string()),
             Verdict::Broken(reason) => Err(RestoreError::Frame {
-                file: self.job.file.to_owned(),
+                file: self.job.file.clone(),
                 frame,
                 expected: self.frame(frame).uncompressed_size,
                 reason,
@@ -230,7 +236,7 @@ impl<'a> State<'a> {
         if attempts >= DIGEST_ATTEMPTS && !self.job.mirrors.take_out(place) {
             let wanted = self.frame(frame);
             return Err(RestoreError::Digest {
-                file: self.job.file.to_owned(),
+                file: self.job.file.clone(),
                 frame,
                 offset: wanted.offset,
                 found,
@@ -246,7 +252,7 @@ impl<'a> State<'a> {
         let Some(mut journal) = self.journal.take() else { return };
         let frames = std::mem::take(&mut self.unrecorded);
         self.unrecorded_bytes = 0;
-        let staging = Arc::clone(self.job.staging);
+        let staging = Arc::clone(&self.job.staging);
         self.recording = Some(tokio::task::spawn_blocking(move || {
             let result = staging.checkpoint(&mut journal, &frames);
             (journal, result)

@@ -7,6 +7,7 @@ use polkashots_shared::ids::Sha256;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::buffers::Buffers;
 use crate::error::RestoreError;
 use crate::staging::{OpenFile, Staging};
 
@@ -67,6 +68,7 @@ impl Threads {
     /// Starts `threads` of them, or one per core, as far as memory allows.
     pub fn start(
         staging: &Arc<Staging>,
+        buffers: &Arc<Buffers>,
         threads: Option<NonZeroUsize>,
         results: UnboundedSender<Finished>,
     ) -> Result<Self, RestoreError> {
@@ -76,9 +78,10 @@ impl Threads {
         let most = (DECOMPRESSED_BYTES / staging.plan().largest_frame().max(1)).max(1);
         for number in 0..threads.unwrap_or(cores).get().min(most) {
             let (staging, receiver, results) = (Arc::clone(staging), Arc::clone(&receiver), results.clone());
+            let buffers = Arc::clone(buffers);
             std::thread::Builder::new()
                 .name(format!("restore-{number}"))
-                .spawn(move || work(&staging, &receiver, &results))
+                .spawn(move || work(&staging, &receiver, &buffers, &results))
                 .map_err(|_| RestoreError::Thread("a thread that writes frames"))?;
         }
         Ok(Self(Sender(sender)))
@@ -90,7 +93,12 @@ impl Threads {
     }
 }
 
-fn work(staging: &Staging, frames: &Mutex<mpsc::Receiver<Compressed>>, results: &UnboundedSender<Finished>) {
+fn work(
+    staging: &Staging,
+    frames: &Mutex<mpsc::Receiver<Compressed>>,
+    buffers: &Buffers,
+    results: &UnboundedSender<Finished>,
+) {
     let mut unpacker = Unpacker::default();
     let mut open = OpenFile::default();
     loop {
@@ -107,7 +115,8 @@ fn work(staging: &Staging, frames: &Mutex<mpsc::Receiver<Compressed>>, results: 
             },
             Err(verdict) => verdict,
         };
-        drop((bytes, room, guard));
+        buffers.give(bytes);
+        drop((room, guard));
         if results.send(Finished { frame, place, verdict }).is_err() {
             return;
         }

@@ -7,7 +7,7 @@ use polkashots_shared::rotation::{Announcement, KeyAnnouncements};
 
 fn announce(bucket: &Bucket, old: &SecretKey, new: &SecretKey) -> Result<()> {
     let mut keys = KeyAnnouncements::none();
-    keys.announcements.push(Announcement::sign(old, &new.public_key())?);
+    keys.announcements.push(Announcement::sign(old, &new.public_key(), chrono::Utc::now())?);
     Ok(std::fs::write(bucket.path("keys.json"), keys.to_bytes())?)
 }
 
