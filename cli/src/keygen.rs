@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use polkashots_shared::clock::{Clock as _, SystemClock};
 use polkashots_shared::minisign::{KeyError, PublicKey, SecretKey};
 use polkashots_shared::names::KEYS_KEY;
 use polkashots_shared::rotation::{Announcement, KeyAnnouncements};
@@ -64,7 +65,10 @@ pub fn run(args: &KeygenArgs) -> Result<(), CommandError> {
     if let Some(rotation) = rotation {
         let path = rotation.announce(&generated, &args.out)?;
         if !args.json {
-            output::line(format_args!("announced   {} (place it beside index.json)", path.display()));
+            output::line(format_args!(
+                "announced   {} (copy it into the bucket, beside index.json: the publisher checks and publishes it)",
+                path.display()
+            ));
         }
     }
     if args.json {
@@ -107,7 +111,7 @@ impl Rotation {
     /// Writes `keys.json` with one announcement more; gives its path.
     fn announce(mut self, generated: &Generated, folder: &Path) -> Result<PathBuf, CommandError> {
         let new = PublicKey::from_base64(&generated.key).map_err(CommandError::failed)?;
-        let announcement = Announcement::sign(&self.old, &new).map_err(CommandError::failed)?;
+        let announcement = Announcement::sign(&self.old, &new, SystemClock.now()).map_err(CommandError::failed)?;
         self.announcements.announcements.push(announcement);
         let path = folder.join(KEYS_KEY);
         let text = String::from_utf8(self.announcements.to_bytes()).map_err(CommandError::failed)?;

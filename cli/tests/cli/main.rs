@@ -7,6 +7,7 @@ mod full_disk;
 mod killed;
 mod messages;
 mod permission;
+mod rotation;
 mod stock_tools;
 mod support;
 mod web;

@@ -88,7 +88,7 @@ fn input() -> Result<SiteInput> {
     };
     let archive_url = "https://archive.example/".to_owned();
     let index = Index { schema: SCHEMA, archive_url, targets: targets.iter().map(listed).collect() };
-    Ok(SiteInput { public_key: key.public_key(), targets, index: SignedIndex::new(&index, &key)? })
+    Ok(SiteInput { public_key: key.public_key(), keys: None, targets, index: SignedIndex::new(&index, &key)? })
 }
 
 fn target(number: usize) -> Result<SiteTarget> {

@@ -41,6 +41,12 @@ pub enum PublishError {
         /// What the check of the signature said.
         reason: String,
     },
+    /// The announcements of new keys are not right; the old site stays.
+    #[error("{reason}; the site stays as it is until keys.json in the store is mended or deleted")]
+    Keys {
+        /// What is wrong with which of them.
+        reason: String,
+    },
     /// The index in the store cannot be read.
     #[error("index.json in the store: {reason}")]
     Index {
@@ -58,7 +64,7 @@ impl PublishError {
             Self::Busy { .. } => true,
             Self::Sign(_) => false,
             // The site's source and the keys belong to the host, not to the event: the event waits until they are mended.
-            Self::Site(_) | Self::Backwards { .. } | Self::Index { .. } => true,
+            Self::Site(_) | Self::Keys { .. } | Self::Backwards { .. } | Self::Index { .. } => true,
         }
     }
 }

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::catalog::{self, Catalog, Signature, Snapshot};
 use crate::index::{self, SignedIndex, StoredIndex, Swap};
+use crate::keys::SiteKeys;
 use crate::retention::{self, Plan};
 use crate::site::{self, SiteInput};
 use crate::{Deps, NAME, PublishError, latest_tree, sign};
@@ -87,7 +88,8 @@ async fn try_refresh(deps: &Deps) -> Result<Option<(Published, Plan)>, PublishEr
         catalog = catalog::read(store, &deps.targets, &keys).await?;
     }
     let plan = retention::plan(&catalog, &deps.targets, deps.clock.now());
-    let rendered = site::render(&deps.site, &SiteInput::new(deps, &catalog, &plan, &signed)).await?;
+    let announced = SiteKeys::read(store, &deps.signing_key, &deps.old_keys).await?;
+    let rendered = site::render(&deps.site, &SiteInput::new(deps, &catalog, &plan, &signed, announced)).await?;
     if deps.host.current().await? != Some(rendered.digest()) {
         deps.host.deploy(&rendered).await?;
     }

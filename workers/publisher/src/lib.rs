@@ -11,6 +11,7 @@ pub mod error;
 pub mod handle;
 pub mod host;
 pub mod index;
+pub mod keys;
 pub mod latest_tree;
 pub mod retention;
 pub mod sign;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use polkashots_shared::failure::Failure;
 use polkashots_shared::manifest::{Artifact, FileRef, Manifest};
 use polkashots_shared::names;
+use polkashots_shared::rotation::Announced;
 use polkashots_shared::target::{Explorer, Format};
 use serde_json::{Value, json};
 use url::Url;
@@ -36,6 +37,16 @@ pub fn is_printable(c: char) -> bool {
 
 /// `_data/host.json`: what is true of the whole site.
 pub fn host(settings: &SiteSettings, input: &SiteInput) -> Value {
+    let announced = |key: &Announced| {
+        json!({
+            "public_key": key.key.to_base64(),
+            "key_id": key.key.id().to_string(),
+            "by": key.by.to_string(),
+            "at": machine_time(key.at),
+            "at_text": human_time(key.at),
+        })
+    };
+    let keys = input.keys.as_ref();
     let newest =
         input.targets.iter().filter_map(|target| target.snapshots.first()).map(|s| s.manifest.created_at).max();
     json!({
@@ -45,6 +56,9 @@ pub fn host(settings: &SiteSettings, input: &SiteInput) -> Value {
         "archive_url": settings.url_of(""),
         "public_key": input.public_key.to_base64(),
         "key_id": input.public_key.id().to_string(),
+        "has_keys": keys.is_some(),
+        "key_announced": keys.and_then(|keys| keys.of(&input.public_key)).map(announced),
+        "next_keys": keys.map_or(Vec::new(), |keys| keys.after(&input.public_key).into_iter().map(announced).collect()),
         "updated": newest.map_or_else(|| machine_time(DateTime::UNIX_EPOCH), machine_time),
     })
 }

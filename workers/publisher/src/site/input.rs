@@ -10,6 +10,7 @@ use polkashots_shared::target::Target;
 use crate::Deps;
 use crate::catalog::{Catalog, Signature, TargetCatalog};
 use crate::index::SignedIndex;
+use crate::keys::SiteKeys;
 use crate::retention::{self, Plan};
 
 /// Everything that the site shows.
@@ -17,6 +18,8 @@ use crate::retention::{self, Plan};
 pub struct SiteInput {
     /// The key that signs.
     pub public_key: PublicKey,
+    /// The announcements of new keys; none where there never was one.
+    pub keys: Option<SiteKeys>,
     /// Every configured target, ordered by id.
     pub targets: Vec<SiteTarget>,
     /// The index with its signature.
@@ -49,7 +52,7 @@ pub struct SiteSnapshot {
 
 impl SiteInput {
     /// Picks what the site shows: nothing that is about to be deleted.
-    pub fn new(deps: &Deps, catalog: &Catalog, plan: &Plan, index: &SignedIndex) -> Self {
+    pub fn new(deps: &Deps, catalog: &Catalog, plan: &Plan, index: &SignedIndex, keys: Option<SiteKeys>) -> Self {
         let pick = |(id, found): (_, &TargetCatalog)| {
             let target: &Target = deps.targets.get(id)?;
             Some(SiteTarget {
@@ -60,6 +63,7 @@ impl SiteInput {
         };
         Self {
             public_key: deps.signing_key.public_key(),
+            keys,
             targets: catalog.targets.iter().filter_map(pick).collect(),
             index: index.clone(),
         }

@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use polkashots_shared::index::Latest;
-use polkashots_shared::names::{self, INDEX_KEY, INDEX_SIGNATURE_KEY, METALINK_SUFFIX};
+use polkashots_shared::names::{self, INDEX_KEY, INDEX_SIGNATURE_KEY, KEYS_KEY, METALINK_SUFFIX};
+use polkashots_shared::rotation::Announced;
 use polkashots_shared::schema;
 use polkashots_shared::target::Format;
 
 use super::{
     Redirect, RenderedSite, SiteError, SiteInput, SiteSettings, SiteSnapshot, SiteTarget, badge, data, metalink,
 };
+use crate::keys::SiteKeys;
 
 /// Adds the files and redirects that do not come from templates.
 pub fn add(site: &mut RenderedSite, settings: &SiteSettings, input: &SiteInput) -> Result<(), SiteError> {
@@ -17,6 +19,7 @@ pub fn add(site: &mut RenderedSite, settings: &SiteSettings, input: &SiteInput) 
         (INDEX_SIGNATURE_KEY.to_owned(), input.index.signature.clone()),
         ("polkashots.pub".to_owned(), input.public_key.to_text().into()),
     ];
+    files.extend(input.keys.iter().flat_map(keys));
     files.extend(schemas());
     files.extend(input.targets.iter().filter_map(|target| latest(settings, target)));
     files.extend(input.targets.iter().flat_map(badge::of));
@@ -86,6 +89,23 @@ fn check_free(site: &RenderedSite, redirect: &Redirect, target: &SiteTarget) -> 
         return Err(SiteError::Taken { path, first: "another target's permalink".into(), second });
     }
     Ok(())
+}
+
+/// The announcements, and each as two files that stock minisign checks.
+fn keys(keys: &SiteKeys) -> Vec<(String, Bytes)> {
+    let mut files =
+        vec![(KEYS_KEY.to_owned(), keys.bytes.clone()), (signature_of(KEYS_KEY), keys.signature.clone().into())];
+    for (announcement, Announced { key, by, .. }) in &keys.announced {
+        // A key may be announced by two keys, each of which some restorer has pinned.
+        let path = format!("keys/{}-by-{by}.pub", key.id());
+        files.push((signature_of(&path), announcement.signature.clone().into()));
+        files.push((path, key.to_text().into()));
+    }
+    files
+}
+
+fn signature_of(path: &str) -> String {
+    format!("{path}{}", names::SIGNATURE_SUFFIX)
 }
 
 fn latest(settings: &SiteSettings, target: &SiteTarget) -> Option<(String, Bytes)> {

@@ -3,6 +3,7 @@
 mod common;
 mod handler;
 mod hosts;
+mod keys;
 mod retention;
 mod site;
 mod trees;

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::{DOT, KSM, World, site_settings};
-use polkashots_publisher::site::{SiteError, SiteInput, SiteSettings, SiteSnapshot, Source, render, render_now};
+use polkashots_publisher::keys::SiteKeys;
+use polkashots_publisher::site::{
+    RenderedSite, SiteError, SiteInput, SiteSettings, SiteSnapshot, Source, render, render_now,
+};
 use polkashots_publisher::{catalog, index, retention};
 use polkashots_shared::failure::Failure;
 use polkashots_shared::target::{Explorer, Node};
@@ -23,12 +26,13 @@ fn assert_golden(name: &str, found: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn input(world: &World) -> anyhow::Result<SiteInput> {
+pub async fn input(world: &World) -> anyhow::Result<SiteInput> {
     let deps = &world.deps;
     let catalog = catalog::read(deps.store.as_ref(), &deps.targets, &[deps.signing_key.public_key()]).await?;
     let index = index::build(&catalog, &deps.targets, &deps.site.archive_url);
     let signed = index::SignedIndex::new(&index, &deps.signing_key)?;
-    Ok(SiteInput::new(deps, &catalog, &retention::Plan::default(), &signed))
+    let keys = SiteKeys::read(deps.store.as_ref(), &deps.signing_key, &deps.old_keys).await?;
+    Ok(SiteInput::new(deps, &catalog, &retention::Plan::default(), &signed, keys))
 }
 
 async fn world() -> anyhow::Result<World> {
@@ -163,7 +167,7 @@ async fn a_permalink_that_a_page_has_already_is_refused() -> anyhow::Result<()> 
 }
 
 /// The settings with the real Jekyll; `None` where there is none, which is said aloud.
-fn with_jekyll(test: &str) -> Option<SiteSettings> {
+pub fn with_jekyll(test: &str) -> Option<SiteSettings> {
     let jekyll = Some(program_or_skip(test, "jekyll")?);
     Some(SiteSettings { jekyll, ..site_settings() })
 }
@@ -176,14 +180,18 @@ async fn jekyll_builds_the_same_site() -> anyhow::Result<()> {
     polkashots_publisher::refresh(&world.deps).await?;
     let input = input(&world).await?;
     let ours = render_now(&site_settings(), &input)?;
-    let theirs = render(&settings, &input).await?;
+    assert_same(&ours, &render(&settings, &input).await?);
+    Ok(())
+}
+
+/// The same files, redirects and headers, but for white space.
+pub fn assert_same(ours: &RenderedSite, theirs: &RenderedSite) {
     assert!(theirs.files.keys().eq(ours.files.keys()), "{:?}", theirs.files.keys());
-    assert_eq!((theirs.redirects, theirs.headers), (ours.redirects, ours.headers));
+    assert_eq!((&theirs.redirects, &theirs.headers), (&ours.redirects, &ours.headers));
     for (path, content) in &theirs.files {
         let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(words(&ours.files[path]), words(content), "{path}");
     }
-    Ok(())
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ fn input(settings: &SiteSettings) -> Result<SiteInput> {
     };
     let archive_url = settings.archive_url.clone();
     let index = Index { schema: SCHEMA, archive_url, targets: targets.iter().map(listed).collect() };
-    Ok(SiteInput { public_key: key.public_key(), targets, index: SignedIndex::new(&index, &key)? })
+    Ok(SiteInput { public_key: key.public_key(), keys: None, targets, index: SignedIndex::new(&index, &key)? })
 }
 
 fn target(
