@@ -3,6 +3,7 @@
 mod bad_input;
 mod config;
 mod cycle;
+mod docs;
 mod full_disk;
 mod killed;
 mod messages;

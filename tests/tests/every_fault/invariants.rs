@@ -1,6 +1,7 @@
 //! The invariants of a bucket, and a store that checks them after each change.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,9 @@ use polkashots_shared::names;
 use polkashots_shared::ports::object_store::{
     ByteStream, Expected, Headers, Object, ObjectMeta, ObjectStore, Precondition, StoreError, Upload,
 };
+use polkashots_shared::target::Format;
 use polkashots_shared::testkit::{MemoryStore, StoredObject};
+use polkashots_shared::tree;
 
 use crate::world::SECRET;
 
@@ -48,6 +51,7 @@ impl Invariants {
         }
         let objects = store.objects();
         self.manifests_name_what_is_there(&objects)?;
+        trees_are_whole(&objects)?;
         self.manifests_never_change(&objects)?;
         self.index_is_signed_and_never_goes_backwards(&objects)
     }
@@ -128,14 +132,38 @@ fn manifests(objects: &Objects) -> impl Iterator<Item = (&String, &StoredObject)
     objects.iter().filter(|(key, _)| key.ends_with(names::MANIFEST_SUFFIX))
 }
 
+/// Every file that a visible tree lists is there as listed, and what points at the newest tree points at such a one.
+fn trees_are_whole(objects: &Objects) -> Result<()> {
+    for (key, object) in manifests(objects) {
+        let manifest = Manifest::from_bytes(&object.bytes).with_context(|| key.clone())?;
+        let Some(tree) = manifest.artifact(Format::Tree) else { continue };
+        let sums = &objects.get(&manifest.key_of(&tree.file)).context("no sums of a tree")?.bytes;
+        for file in tree::sums_from_bytes(sums, manifest.version)? {
+            let found = objects.get(&manifest.key_of(&file.path));
+            let found = found.with_context(|| format!("{key} has a tree without {}", file.path))?;
+            ensure!(Sha256::of(&found.bytes) == file.sha256, "{} has another SHA-256 than listed", file.path);
+            nothing_secret(&file.path, &found.bytes)?;
+        }
+        let Some(latest) = objects.get(&names::latest_tree_key(&manifest.target)) else { continue };
+        let version: Version = std::str::from_utf8(&latest.bytes)?.trim().parse()?;
+        let signature = names::manifest_signature_key(&manifest.target, version);
+        ensure!(objects.contains_key(&signature), "the newest tree is {version}, which nobody signed");
+    }
+    Ok(())
+}
+
 /// An archive, unpacked, holds nothing of the secrets that lie beside the database.
 fn nothing_secret(file: &str, bytes: &[u8]) -> Result<()> {
-    if !file.ends_with(".zst") {
-        return Ok(());
-    }
-    let plain = zstd::decode_all(bytes).with_context(|| format!("unpack {file}"))?;
-    let leaked = plain.windows(SECRET.len()).any(|window| window == SECRET);
-    ensure!(!leaked, "{file} holds a secret of the node");
+    let plain = match file {
+        zst if zst.ends_with(".zst") => zstd::decode_all(bytes).with_context(|| format!("unpack {file}"))?,
+        lz4 if lz4.ends_with(".lz4") => {
+            let mut plain = Vec::new();
+            lz4::Decoder::new(bytes)?.read_to_end(&mut plain).with_context(|| format!("unpack {file}"))?;
+            plain
+        }
+        _ => bytes.to_vec(),
+    };
+    ensure!(memchr::memmem::find(&plain, SECRET).is_none(), "{file} holds a secret of the node");
     Ok(())
 }
 

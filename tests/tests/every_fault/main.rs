@@ -6,21 +6,27 @@
 mod invariants;
 mod world;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
+use polkashots_shared::target::Format;
 use polkashots_shared::testkit::skip::report;
 use polkashots_shared::testkit::{Fault, FaultPlan};
 
 use crate::world::World;
 
+/// The formats besides `tar.zst` that need no node.
+const OTHERS: [Format; 2] = [Format::TarLz4, Format::Tree];
+
 #[tokio::test]
 async fn every_fault_at_every_port_call_heals() -> Result<()> {
-    let calls = calls_of_a_run().await?;
+    let calls = calls_of_a_run(&[]).await?;
     ensure!(calls.len() > 40, "a run makes only {} port calls: is everything decorated?", calls.len());
     let mut cases = 0;
     for (position, call) in calls.iter().enumerate() {
         for fault in Fault::ALL {
             let plan = FaultPlan::at(position, fault);
-            heals(&plan).await.with_context(|| format!("case {cases}: call {position}, {call} x {fault}"))?;
+            heals(&plan, &[]).await.with_context(|| format!("case {cases}: call {position}, {call} x {fault}"))?;
             cases += 1;
         }
     }
@@ -33,7 +39,7 @@ async fn many_faults_in_one_run_heal() -> Result<()> {
     let first_seed = std::env::var("POLKASHOTS_SEED").ok().map(|seed| seed.parse()).transpose()?.unwrap_or(1);
     for seed in first_seed..first_seed + 100 {
         let plan = FaultPlan::random(seed, 12);
-        let world = World::new(&plan, 1000).await?;
+        let world = World::new(&plan, 1000, &[]).await?;
         world.tick().await?;
         world.live_until_idle(60).await.with_context(|| format!("POLKASHOTS_SEED={seed}: {plan}"))?;
         plan.disarm();
@@ -44,10 +50,28 @@ async fn many_faults_in_one_run_heal() -> Result<()> {
     Ok(())
 }
 
+/// The calls that every target makes are covered above: here are those that the other formats add.
+#[tokio::test]
+async fn every_fault_at_every_call_of_the_other_formats_heals() -> Result<()> {
+    let usual: BTreeSet<String> = calls_of_a_run(&[]).await?.into_iter().collect();
+    let calls = calls_of_a_run(&OTHERS).await?;
+    let added: Vec<_> = calls.iter().enumerate().filter(|(_, call)| !usual.contains(*call)).collect();
+    ensure!(added.len() > 10, "the other formats add only {added:?}");
+    for (position, call) in &added {
+        for fault in Fault::ALL {
+            let plan = FaultPlan::at(*position, fault);
+            heals(&plan, &OTHERS).await.with_context(|| format!("call {position}, {call} x {fault}"))?;
+        }
+    }
+    let cases = added.len() * Fault::ALL.len();
+    report(&format!("every_fault: {} port calls of tar.lz4 and tree, {cases} cases held", added.len()));
+    Ok(())
+}
+
 /// Runs once without a fault, and learns which calls there are.
-async fn calls_of_a_run() -> Result<Vec<String>> {
+async fn calls_of_a_run(formats: &[Format]) -> Result<Vec<String>> {
     let plan = FaultPlan::none();
-    let world = World::new(&plan, 5).await?;
+    let world = World::new(&plan, 5, formats).await?;
     world.tick().await?;
     world.live_until_idle(1).await.context("a run without a fault")?;
     let calls = plan.calls();
@@ -55,8 +79,8 @@ async fn calls_of_a_run() -> Result<Vec<String>> {
     Ok(calls)
 }
 
-async fn heals(plan: &FaultPlan) -> Result<()> {
-    let world = World::new(plan, 5).await?;
+async fn heals(plan: &FaultPlan, formats: &[Format]) -> Result<()> {
+    let world = World::new(plan, 5, formats).await?;
     world.tick().await?;
     world.live_until_idle(12).await?;
     settle(&world).await

@@ -20,7 +20,7 @@ use polkashots_shared::minisign::SecretKey;
 use polkashots_shared::ports::chain_database::{ChainDatabase, ChainDatabaseError, DatabaseLocation, Identity};
 use polkashots_shared::ports::object_store::ObjectStore;
 use polkashots_shared::ports::queue::{EventSink, Queue};
-use polkashots_shared::target::{Compression, Retention, Target};
+use polkashots_shared::target::{Compression, Format, Retention, Target};
 use polkashots_shared::testkit::{FaultPlan, Faulty, MemoryQueue, MemoryQueues, MemoryStore};
 use polkashots_shared::worker::{LoopDeps, Worker, run_one};
 use polkashots_shared::{adapters::subscription::SubscriptionOptions, names};
@@ -69,14 +69,14 @@ impl ChainDatabase for StatedDatabase {
 }
 
 impl World {
-    /// A fresh world in which no tick was sent yet.
-    pub async fn new(plan: &FaultPlan, max_attempts: u32) -> Result<Self> {
+    /// A fresh world in which no tick was sent yet; its target has `more` formats than `tar.zst`.
+    pub async fn new(plan: &FaultPlan, max_attempts: u32, more: &[Format]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (claims, node) = (folder.path().join("claims"), folder.path().join("node"));
         std::fs::create_dir(&claims)?;
         make_database(&node)?;
         let clock = Arc::new(ManualClock::at("2026-11-22T04:00:00Z".parse::<DateTime<Utc>>()?));
-        let target = target()?;
+        let target = target(more)?;
         let id = target.id.clone();
         let key = Arc::new(SecretKey::generate()?);
         let content = BTreeMap::from([(id.clone(), node)]);
@@ -253,7 +253,7 @@ fn announced((topic, message): (Topic, polkashots_shared::event::Message)) -> Op
     (topic == Topic::SnapshotPublished).then(|| message.attributes.get("ce-id").cloned()).flatten()
 }
 
-fn target() -> Result<Target> {
+fn target(more: &[Format]) -> Result<Target> {
     Ok(Target {
         id: "testnet-rocksdb-prune".parse()?,
         permalink: "test/rocksdb".parse()?,
@@ -261,7 +261,7 @@ fn target() -> Result<Target> {
         database: DatabaseKind::RocksDb,
         pruning: "256".into(),
         node: None,
-        formats: vec![polkashots_shared::target::Format::TarZst],
+        formats: [&[Format::TarZst], more].concat(),
         compression: Compression { level: 1, frame_size_bytes: 256 * 1024, threads: 1 },
         retention: Retention { keep: 2, ..Retention::default() },
         schedule: None,
