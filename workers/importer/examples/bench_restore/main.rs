@@ -32,6 +32,9 @@ struct Settings {
     /// A memory filesystem
     #[arg(long, default_value = "/dev/shm")]
     memory: PathBuf,
+    /// Where the archives lie that are served [default: the memory filesystem]
+    #[arg(long)]
+    bucket: Option<PathBuf>,
     /// A folder on a disk
     #[arg(long, default_value = ".")]
     disk: PathBuf,
@@ -57,9 +60,7 @@ fn main() -> Result<()> {
     if let [source, chain, key] = &settings.only[..] {
         return restore_only(source, Path::new(chain), key, settings.update);
     }
-    let folder = tempfile::tempdir_in(&settings.memory)?;
-    let tree = dense(settings.size_gib);
-    let (mut bucket, archive) = publish(&tree, folder.path())?;
+    let (mut bucket, archive) = publish(dense(settings.size_gib), &settings)?;
     let rounds = [
         ("memory", &settings.memory, Limits::default()),
         ("disk", &settings.disk, Limits::default()),
@@ -73,7 +74,7 @@ fn main() -> Result<()> {
         let served = Served::start(bucket.folder.path(), limits)?;
         compare(name, &served, &bucket, &archive, target, &settings)?;
     }
-    update(&settings, &mut bucket, tree)?;
+    update(&settings, &mut bucket)?;
     sparse(&settings)
 }
 
@@ -138,10 +139,10 @@ fn dense(size_gib: usize) -> Tree {
 }
 
 /// Publishes the tree, as `.tar.lz4` too; gives the archive's path below the bucket.
-fn publish(tree: &Tree, folder: &Path) -> Result<(Bucket, String)> {
+fn publish(tree: Tree, settings: &Settings) -> Result<(Bucket, String)> {
     let mut bucket = Bucket::new()?;
-    bucket.folder = tempfile::tempdir_in(folder.parent().context("a folder above")?)?;
-    let manifest = bucket.publish(&Snapshot { frame_size: FRAME_BYTES, ..Snapshot::new(tree.clone()) })?;
+    bucket.folder = tempfile::tempdir_in(settings.bucket.as_ref().unwrap_or(&settings.memory))?;
+    let manifest = bucket.publish(&Snapshot { frame_size: FRAME_BYTES, ..Snapshot::new(tree) })?;
     let archive = manifest.key_of(&manifest.artifacts[0].file);
     let zst = bucket.path(&archive);
     peers::shell(&format!("zstd -d -c {0} | lz4 -1 -f - {1}", zst.display(), zst.with_extension("lz4").display()))?;
@@ -192,25 +193,54 @@ fn restore_only(source: &str, chain: &Path, key: &str, update: bool) -> Result<(
     Ok(())
 }
 
-/// An update of a database of which two of a hundred frames changed.
-fn update(settings: &Settings, bucket: &mut Bucket, mut tree: Tree) -> Result<()> {
+/// What an update is of: its name, its version, and what changed.
+type Change = (&'static str, &'static str, fn(&mut Tree));
+
+/// Updates of a database of which two of a hundred bytes changed, as RocksDB changes its files and at worse places.
+fn update(settings: &Settings, bucket: &mut Bucket) -> Result<()> {
     let chain = tempfile::tempdir_in(&settings.disk)?;
     let served = Served::start(bucket.folder.path(), Limits::default())?;
-    let whole = ours(&served.url(), bucket, &settings.disk, None)?;
+    let whole = ours(&served.url(), bucket, &settings.disk, None)?.elapsed.as_secs_f64();
     restore_in(&served.url(), bucket, chain.path())?;
+    let changes: [Change; 2] = [
+        ("in files of their own", "20261123-040000", change_files),
+        ("in every file", "20261124-040000", change_starts),
+    ];
+    for (number, (name, version, _)) in changes.iter().enumerate() {
+        let mut tree = dense(settings.size_gib);
+        changes[..=number].iter().for_each(|(_, _, change)| change(&mut tree));
+        let (version, height) = (version.parse()?, 500 + number as u32);
+        let snapshot = Snapshot { frame_size: FRAME_BYTES, version, height, ..Snapshot::new(tree) };
+        let manifest = bucket.publish(&snapshot)?;
+        drop(snapshot);
+        let updated = ours(&served.url(), bucket, &settings.disk, Some(chain.path()))?;
+        let share = 100.0 * updated.fetched_bytes as f64 / manifest.artifacts[0].size as f64;
+        let (seconds, peak) = (updated.elapsed.as_secs_f64(), updated.peak_kib / 1024);
+        say(&format!(
+            "--update, 2 % changed {name}: {share:.1} % fetched, {seconds:.2} s (anew {whole:.2} s), peak {peak} MiB"
+        ));
+    }
+    Ok(())
+}
+
+/// Other bytes in the first files, up to two of a hundred of all.
+fn change_files(tree: &mut Tree) {
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut left = tree.values().map(Vec::len).sum::<usize>() / 50;
+    for bytes in tree.values_mut() {
+        let changed = left.min(bytes.len());
+        random.fill(&mut bytes[..changed]);
+        left -= changed;
+    }
+}
+
+/// Other bytes at the start of each file.
+fn change_starts(tree: &mut Tree) {
+    let mut random = fastrand::Rng::with_seed(4);
     for bytes in tree.values_mut() {
         let changed = bytes.len() / 50;
-        bytes[..changed].fill(7);
+        random.fill(&mut bytes[..changed]);
     }
-    let version = "20261123-040000".parse()?;
-    let manifest =
-        bucket.publish(&Snapshot { frame_size: FRAME_BYTES, version, height: 500, ..Snapshot::new(tree) })?;
-    let updated = ours(&served.url(), bucket, &settings.disk, Some(chain.path()))?;
-    let share = 100.0 * updated.fetched_bytes as f64 / manifest.artifacts[0].size as f64;
-    let (seconds, anew) = (updated.elapsed.as_secs_f64(), whole.elapsed.as_secs_f64());
-    let peak = updated.peak_kib / 1024;
-    say(&format!("--update, 2 % changed: {share:.1} % fetched, {seconds:.2} s (anew {anew:.2} s), peak {peak} MiB"));
-    Ok(())
 }
 
 fn restore_in(url: &str, bucket: &Bucket, chain: &Path) -> Result<()> {
@@ -236,8 +266,7 @@ fn sparse(settings: &Settings) -> Result<()> {
     }
     let occupied: u64 =
         tree.values().flat_map(|bytes| bytes.chunks(4096)).filter(|block| block[0] != 0).count() as u64 * 4096;
-    let folder = tempfile::tempdir_in(&settings.memory)?;
-    let (bucket, archive) = publish(&tree, folder.path())?;
+    let (bucket, archive) = publish(tree, settings)?;
     let served = Served::start(bucket.folder.path(), Limits::default())?;
     let ours = ours(&served.url(), &bucket, &settings.disk, None)?;
     let tar = tempfile::tempdir_in(&settings.disk)?;
