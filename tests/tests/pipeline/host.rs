@@ -20,8 +20,8 @@ use crate::binaries::binary;
 use crate::bucket::Bucket;
 use crate::process::{PATIENCE, Process};
 
-const PROJECT: &str = "project";
-const PREFIX: &str = "ps-";
+pub const PROJECT: &str = "project";
+pub const PREFIX: &str = "ps-";
 const GENESIS: &str = "0x2bf152f3b51e75ab07b70ba78a7509dfc97d27fed409f1fe0d619333f35988d5";
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
 
@@ -75,6 +75,26 @@ impl Host {
             let topic = format!("{PREFIX}{topic}");
             admin.create_subscription(&NewSubscription { name, topic, filter, ..NewSubscription::default() }).await;
         }
+    }
+
+    /// The subscriptions of the workers, as Terraform names them.
+    pub fn subscriptions(&self) -> Vec<String> {
+        let own =
+            PER_TARGET.map(|(worker, topic)| names::subscription_name(worker, topic.as_str(), Some(&self.target)));
+        let all = OF_ALL.map(|(worker, topic)| names::subscription_name(worker, topic.as_str(), None));
+        own.into_iter().chain(all).map(|name| format!("{PREFIX}{name}")).collect()
+    }
+
+    /// Where Pub/Sub's emulator is.
+    pub fn pubsub_host(&self) -> &str {
+        self.emulator.host()
+    }
+
+    /// A new folder.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.path(name);
+        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -4,8 +4,11 @@
 
 mod binaries;
 mod bucket;
+mod from_manifests;
 mod host;
 mod leases;
+mod manifests;
+mod pod;
 mod process;
 mod services;
 

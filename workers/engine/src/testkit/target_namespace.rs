@@ -36,15 +36,25 @@ impl TargetNamespace {
     ///
     /// Where the API refuses.
     pub async fn start(server: &ApiServer, target: &TargetId, source: &str, script: Script) -> Self {
+        let namespace = Self::without_rights(server, target, source, script).await;
+        let engine = rights::grant(server.client().await, target.as_str()).await;
+        Self { kubeconfig: server.kubeconfig(Some(&engine)), ..namespace }
+    }
+
+    /// The same for a test that grants the engine's rights itself; the kubeconfig is of one who has none.
+    ///
+    /// # Panics
+    ///
+    /// As [`TargetNamespace::start`].
+    pub async fn without_rights(server: &ApiServer, target: &TargetId, source: &str, script: Script) -> Self {
         let (admin, namespace) = (server.client().await, target.as_str());
         server.create_namespace(namespace).await;
         create_source(admin.clone(), namespace, source, SIZE).await;
-        let engine = rights::grant(admin.clone(), namespace).await;
         Self {
             target: target.clone(),
             claims: Api::namespaced(admin.clone(), namespace),
             snapshots: Api::namespaced(admin.clone(), namespace),
-            kubeconfig: server.kubeconfig(Some(&engine)),
+            kubeconfig: server.kubeconfig(Some("nobody")),
             _controller: SnapshotController::start(admin, namespace, script),
         }
     }
