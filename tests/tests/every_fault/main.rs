@@ -96,3 +96,30 @@ async fn settle(world: &World) -> Result<()> {
     world.check_nothing_leaked().await?;
     world.check_redelivery_changes_nothing().await
 }
+
+/// Fails each port call of a run in turn, for good, and compares who wrote to which topic with what the binaries declare.
+#[tokio::test]
+async fn every_worker_emits_exactly_what_it_declares() -> Result<()> {
+    let mut emitted = BTreeSet::new();
+    for position in 0..calls_of_a_run().await?.len() {
+        let plan = FaultPlan::at(position, Fault::ErrorBefore);
+        // The first failure is the last: its message is given up.
+        let world = World::new(&plan, 1).await?;
+        world.tick().await?;
+        world.live_until_idle(12).await.with_context(|| format!("call {position}"))?;
+        emitted.extend(world.emitted()?);
+    }
+    let world = World::new(&FaultPlan::none(), 1).await?;
+    world.tell_of_no_upload().await?;
+    world.live_until_idle(12).await.context("an upload that is none")?;
+    emitted.extend(world.emitted()?);
+    let declared = [
+        ("engine", &polkashots_engine::binary::EMITS[..]),
+        ("snapshotter", &polkashots_snapshotter::binary::EMITS[..]),
+        ("publisher", &polkashots_publisher::binary::EMITS[..]),
+    ];
+    let pairs = declared.iter().flat_map(|(worker, topics)| topics.iter().map(|topic| (*worker, topic.as_str())));
+    let declared: BTreeSet<_> = pairs.map(|(worker, topic)| format!("{worker} writes to {topic}")).collect();
+    ensure!(emitted == declared, "emitted {emitted:?}, declared {declared:?}");
+    Ok(())
+}

@@ -14,8 +14,8 @@ use polkashots_publisher::testkit::MemoryHost;
 use polkashots_publisher::{Publisher, SiteHost, SiteSettings};
 use polkashots_shared::chain::Chain;
 use polkashots_shared::clock::{Clock, ManualClock};
-use polkashots_shared::event::{Event, Payload, Tick, Topic};
-use polkashots_shared::ids::{BlockHash, BlockRef, DatabaseKind, TargetId};
+use polkashots_shared::event::{Event, Payload, SnapshotUploaded, Tick, Topic};
+use polkashots_shared::ids::{BlockHash, BlockRef, DatabaseKind, TargetId, Version};
 use polkashots_shared::minisign::SecretKey;
 use polkashots_shared::ports::chain_database::{ChainDatabase, ChainDatabaseError, DatabaseLocation, Identity};
 use polkashots_shared::ports::object_store::ObjectStore;
@@ -126,6 +126,15 @@ impl World {
         Ok(self.queues.publish(Topic::Tick, &event.to_message()).await?)
     }
 
+    /// Tells of a snapshot that nobody uploaded.
+    pub async fn tell_of_no_upload(&self) -> Result<()> {
+        let (target, version) = (self.target.clone(), Version::from_time(self.clock.now()));
+        let manifest = names::manifest_key(&target, version);
+        let uploaded = Payload::SnapshotUploaded(SnapshotUploaded { target, version, manifest });
+        let event = Event::new("snapshotter", self.clock.now(), uploaded);
+        Ok(self.queues.publish(Topic::SnapshotUploaded, &event.to_message()).await?)
+    }
+
     /// Runs life after life until no message is left; each crash ends one. Time passes between them.
     pub async fn live_until_idle(&self, max_lives: u32) -> Result<()> {
         for _ in 0..max_lives {
@@ -202,6 +211,17 @@ impl World {
     /// Lets more time pass than any run may take.
     pub fn advance_past_sweep(&self) {
         self.clock.advance(Duration::from_secs(30 * 3600));
+    }
+
+    /// Who wrote to which topic, as in `engine writes to snapshot-failed`; the scheduler is left out.
+    pub fn emitted(&self) -> Result<BTreeSet<String>> {
+        let mut emitted = BTreeSet::new();
+        for (topic, message) in self.queues.published().into_iter().filter(|(topic, _)| *topic != Topic::Tick) {
+            let source = message.attributes.get("ce-source").context("an event says who sent it")?;
+            let worker = source.trim_start_matches("/polkashots/");
+            emitted.insert(format!("{worker} writes to {topic}"));
+        }
+        Ok(emitted)
     }
 
     /// Exactly `count` snapshots are there, listed, signed and announced; one volume snapshot was taken for each.
