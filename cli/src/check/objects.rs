@@ -83,6 +83,23 @@ pub(super) fn rendered(tree: &Tree) -> Vec<Rendered<'_>> {
         .collect()
 }
 
+/// The objects of one file.
+pub(super) fn of_file<'a>(tree: &'a Tree, file: &'a str) -> Vec<Object<'a>> {
+    tree.yaml(file).flat_map(|(file, documents)| documents.iter().map(move |root| Object { file, root })).collect()
+}
+
+/// What of an overlay is a target or a publisher: the objects of each namespace in which a ScaledJob of ours is.
+pub(super) fn by_namespace<'a>(objects: &[Object<'a>]) -> Vec<Rendered<'a>> {
+    let jobs = objects.iter().filter(|object| object.kind() == "ScaledJob");
+    let parts = jobs.filter_map(|job| match job.name() {
+        "engine" => Some((job, Part::Target)),
+        "publisher" => Some((job, Part::Publisher)),
+        _ => None,
+    });
+    let beside = |job: &Object<'a>| objects.iter().filter(|one| one.namespace() == job.namespace()).copied().collect();
+    parts.map(|(job, part)| Rendered { file: job.file, part, objects: beside(job) }).collect()
+}
+
 /// Every whole object of `k8s/`: rendered ones, and the sources in `k8s/base`.
 pub(super) fn whole(tree: &Tree) -> Vec<Object<'_>> {
     let sources = tree.yaml("k8s/base/").filter(|(file, _)| !file.ends_with("/kustomization.yaml"));
@@ -100,6 +117,10 @@ impl<'a> Object<'a> {
 
     pub(super) fn name(self) -> &'a str {
         self.root.text_at("metadata.name").unwrap_or_default()
+    }
+
+    pub(super) fn namespace(self) -> &'a str {
+        self.root.text_at("metadata.namespace").unwrap_or_default()
     }
 
     /// `Role engine`.

@@ -1,6 +1,7 @@
 //! The consistency check finds nothing in the tree as it is, and each of many small breakages at its file and line.
 
 mod breakage;
+mod overlays;
 
 use std::path::{Path, PathBuf};
 

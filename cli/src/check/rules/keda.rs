@@ -19,15 +19,20 @@ const MUST: [(&str, &str, &str); 7] = [
 const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 
 pub(super) fn rule(context: &Context<'_>, report: &mut Report) {
-    for job in context.objects.iter().filter(|object| object.kind() == "ScaledJob") {
-        promises(*job, report);
-        job.root.items_at("spec.triggers").iter().for_each(|trigger| keys(*job, trigger, report));
-    }
+    of_manifests(context, report);
     for rendered in &context.rendered {
         for job in rendered.objects.iter().filter(|object| object.kind() == "ScaledJob") {
             subscriptions(*job, rendered, context, report);
             authentication(*job, rendered, report);
         }
+    }
+}
+
+/// What holds of a ScaledJob wherever it is applied.
+pub(super) fn of_manifests(context: &Context<'_>, report: &mut Report) {
+    for job in context.objects.iter().filter(|object| object.kind() == "ScaledJob") {
+        promises(*job, report);
+        job.root.items_at("spec.triggers").iter().for_each(|trigger| keys(*job, trigger, report));
     }
 }
 
@@ -105,6 +110,8 @@ fn keys(job: Object<'_>, trigger: &Node, report: &mut Report) {
 
 fn thresholds(kind: &str) -> &'static [(&'static str, &'static str)] {
     match kind {
+        // It counts no messages.
+        "cron" => &[],
         "gcp-pubsub" => &[("value", "1"), ("activationValue", "0"), ("valueIfNull", "0")],
         _ => &[("threshold", "1"), ("activationThreshold", "0"), ("ignoreNullValues", "true")],
     }

@@ -51,6 +51,23 @@ pub(super) fn apply(tree: &Tree, code: &Code, report: &mut Report) {
     }
 }
 
+/// Applies the rules that need nothing but what Kustomize makes of an overlay in `file`, and the images.
+pub(super) fn apply_to_overlay(tree: &Tree, file: &str, code: &Code, report: &mut Report) {
+    let objects = objects::of_file(tree, file);
+    let context = Context { tree, code, rendered: objects::by_namespace(&objects), objects };
+    for rule in [
+        keda::of_manifests,
+        network::rule,
+        permissions::of_manifests,
+        pods::rule,
+        schemas::rule,
+        secrets::rule,
+        settings::of_manifests,
+    ] {
+        rule(&context, report);
+    }
+}
+
 /// What is in `found` and not in `known`, and the other way round.
 fn differences<'a>(found: &[&'a str], known: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
     let lacks = |of: &[&'a str], other: &[&'a str]| of.iter().filter(|name| !other.contains(name)).copied().collect();

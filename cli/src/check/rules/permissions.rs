@@ -9,13 +9,18 @@ use crate::check::yaml::Node;
 const IDENTITY: &str = "terraform/modules/identity";
 
 pub(super) fn rule(context: &Context<'_>, report: &mut Report) {
+    of_manifests(context, report);
+    principals(context, report);
+    keda_operator(context, report);
+}
+
+/// What holds in a cluster, whoever gives the rights outside of it.
+pub(super) fn of_manifests(context: &Context<'_>, report: &mut Report) {
     for rendered in &context.rendered {
         accounts(rendered, report);
         roles(rendered, context, report);
         tokens(rendered, report);
     }
-    principals(context, report);
-    keda_operator(context, report);
     for role in context.objects.iter().filter(|object| matches!(object.kind(), "Role" | "ClusterRole")) {
         wildcards(*role, report);
     }

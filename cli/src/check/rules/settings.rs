@@ -25,21 +25,32 @@ const STANDS_FOR: [(&str, &str); 9] = [
 
 pub(super) fn rule(context: &Context<'_>, report: &mut Report) {
     for rendered in &context.rendered {
-        for object in &rendered.objects {
-            let containers = object.pod().map(|pod| pod.containers()).unwrap_or_default();
-            for container in containers.into_iter().filter(|container| container.starts_own_program()) {
-                let Some(binary) = context.code.in_image(container.image_name()) else {
-                    continue;
-                };
-                let given = Given { container, binary, variables: container.variables(&rendered.objects) };
-                given.check(report);
-                given.check_values(rendered, report);
-                given.check_paths(&rendered.objects, report);
-            }
-        }
+        given(rendered, context).iter().for_each(|given| given.check_values(rendered, report));
     }
+    of_manifests(context, report);
     sources(context, report);
     compose(context, report);
+}
+
+/// What holds of a container's settings whatever their values are for.
+pub(super) fn of_manifests(context: &Context<'_>, report: &mut Report) {
+    for rendered in &context.rendered {
+        for given in given(rendered, context) {
+            given.check(report);
+            given.check_paths(&rendered.objects, report);
+        }
+    }
+}
+
+/// The containers that start a program of ours.
+fn given<'a>(rendered: &'a Rendered<'a>, context: &'a Context<'a>) -> Vec<Given<'a>> {
+    let pods = rendered.objects.iter().filter_map(|object| object.pod());
+    let containers = pods.flat_map(|pod| pod.containers()).filter(|container| container.starts_own_program());
+    let ours = containers.filter_map(|container| {
+        let binary = context.code.in_image(container.image_name())?;
+        Some(Given { container, binary, variables: container.variables(&rendered.objects) })
+    });
+    ours.collect()
 }
 
 /// In the sources only what does not depend on an overlay: each variable that a container names is known.
