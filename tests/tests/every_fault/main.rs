@@ -101,15 +101,15 @@ async fn settle(world: &World) -> Result<()> {
 #[tokio::test]
 async fn every_worker_emits_exactly_what_it_declares() -> Result<()> {
     let mut emitted = BTreeSet::new();
-    for position in 0..calls_of_a_run().await?.len() {
+    for position in 0..calls_of_a_run(&[]).await?.len() {
         let plan = FaultPlan::at(position, Fault::ErrorBefore);
         // The first failure is the last: its message is given up.
-        let world = World::new(&plan, 1).await?;
+        let world = World::new(&plan, 1, &[]).await?;
         world.tick().await?;
         world.live_until_idle(12).await.with_context(|| format!("call {position}"))?;
         emitted.extend(world.emitted()?);
     }
-    let world = World::new(&FaultPlan::none(), 1).await?;
+    let world = World::new(&FaultPlan::none(), 1, &[]).await?;
     world.tell_of_no_upload().await?;
     world.live_until_idle(12).await.context("an upload that is none")?;
     emitted.extend(world.emitted()?);
