@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use polkashots_importer::flags::RestoreFlags;
-use polkashots_importer::{ErrorKind, Outcome, Preview, ResolveError, RestoreError, RestoreRequest, Restored};
+use polkashots_importer::{
+    ErrorKind, Outcome, Preview, ResolveError, RestoreError, RestoreRequest, Restored, Unsigned,
+};
 use polkashots_shared::settings::in_words;
 
 use crate::output::{self, CommandError, Exit};
@@ -16,10 +18,11 @@ use crate::progress;
 #[command(after_help = "Examples:\n  \
     polkashots restore https://snapshots.example.org dot/paritydb --base-path ~/.local/share/polkadot --key polkashots.pub\n  \
     polkashots restore https://snapshots.example.org ksm/rocksdb --base-path /data --key RWQ... --max-age 3d --uid 1000 --gid 1000\n  \
-    polkashots restore ./20261122-040000.manifest.json --chain-dir /data/chains/polkadot --key polkashots.pub --dry-run\n\n\
+    polkashots restore ./20261122-040000.manifest.json --chain-dir /data/chains/polkadot --key polkashots.pub --dry-run\n  \
+    polkashots restore https://archives.example.net/ksm.tar.lz4 --chain kusama --base-path /data --allow-unsigned\n\n\
     A complete database that is there already is left untouched (exit 0). The same command continues an interrupted restore.")]
 pub struct RestoreArgs {
-    /// A site or bucket, or one manifest: an http(s) or file address, or a path
+    /// A site or bucket, one manifest, or an archive: an http(s) or file address, or a path
     pub source: String,
     /// The target's permalink or id, as in dot/paritydb; not needed with a manifest
     pub name: Option<String>,
@@ -35,7 +38,7 @@ pub struct RestoreArgs {
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print JSON: outcome (restored, already_there or dry_run) and what was restored
+    /// Print JSON: outcome (restored, unsigned, already_there or dry_run) and what was restored
     #[arg(long)]
     pub json: bool,
 }
@@ -59,6 +62,7 @@ pub async fn run(args: &RestoreArgs) -> Result<(), CommandError> {
     drop(progress);
     match &outcome {
         Outcome::Restored(restored) => print_restored(args, restored),
+        Outcome::Unsigned(unsigned) => print_unsigned(args, unsigned),
         Outcome::AlreadyThere(there) if args.json => output::json(&tagged("already_there", there)?),
         Outcome::AlreadyThere(there) => {
             output::line(format_args!("{}: a database is there already, left untouched", there.database_dir.display()));
@@ -81,6 +85,19 @@ fn print_restored(args: &RestoreArgs, restored: &Restored) -> Result<(), Command
     Ok(())
 }
 
+fn print_unsigned(args: &RestoreArgs, unsigned: &Unsigned) -> Result<(), CommandError> {
+    if args.json {
+        return output::json(&tagged("unsigned", unsigned)?);
+    }
+    output::line(format_args!("unpacked   {} (not signed)", unsigned.archive));
+    output::line(format_args!("database   {}", unsigned.database_dir.display()));
+    output::line(format_args!("sha256     {}", unsigned.sha256));
+    let (fetched, written) = (output::bytes(unsigned.fetched_bytes), output::bytes(unsigned.written_bytes));
+    output::line(format_args!("fetched    {fetched}, written {written}"));
+    output::line("Nothing says what is in it: compare its head, which polkashots inspect shows, with an explorer");
+    Ok(())
+}
+
 fn print_preview(args: &RestoreArgs, preview: &Preview) -> Result<(), CommandError> {
     if args.json {
         return output::json(&tagged("dry_run", preview)?);
@@ -91,10 +108,7 @@ fn print_preview(args: &RestoreArgs, preview: &Preview) -> Result<(), CommandErr
     output::line(format_args!("to fetch       {}", output::bytes(preview.fetch_bytes)));
     let [slow, fast] = [100, 1000].map(|megabits| in_words(time_at(preview.fetch_bytes, megabits)));
     output::line(format_args!("time           about {slow} at 100 Mbit/s, {fast} at 1 Gbit/s"));
-    output::line(format_args!(
-        "disk needed    {} at most (as without holes)",
-        output::bytes(preview.disk_needed_bytes)
-    ));
+    output::line(format_args!("disk needed    {}", output::bytes(preview.disk_needed_bytes)));
     output::line(format_args!("disk free      {}", output::bytes(preview.disk_free_bytes)));
     if preview.already_there {
         output::line("a database is there already: without --force, --update or --repair nothing would be done");

@@ -207,5 +207,6 @@ async fn restore(folder: &Folder, base_url: &str, fixture: &Fixture) -> Result<R
         Outcome::AlreadyThere(there) => {
             Err(CommandError::failed(format!("{}: a database was there before", there.database_dir.display())))
         }
+        Outcome::Unsigned(unsigned) => Err(CommandError::failed(format!("{}: is not signed", unsigned.archive))),
     }
 }

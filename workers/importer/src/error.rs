@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::foreign::EntryError;
 use crate::plan::PlanError;
 use crate::resolve::ResolveError;
 use crate::source::SourceError;
@@ -70,8 +71,7 @@ pub enum RestoreError {
     },
     /// A restored directory is not what its snapshot's manifest says.
     #[error(
-        "{}: {files} files differ from the signed snapshot, or share a frame with one that does ({named}): a node that ran \
-         changes its database; where none did, \
+        "{}: {files} files differ from the signed snapshot ({named}): a node that ran changes its database; where none did, \
          polkashots restore --repair fetches what differs", path.display()
     )]
     Differs {
@@ -89,6 +89,33 @@ pub enum RestoreError {
     TooMuch {
         /// The bytes declared.
         limit: u64,
+    },
+    /// The archive has no signed manifest, and none was not allowed.
+    #[error(
+        "{archive}: there is no signed manifest beside it ({manifest}), so nothing says who made it or what is in it: name a \
+         snapshot that is signed, or accept this one with --allow-unsigned (POLKASHOTS_ALLOW_UNSIGNED=true)"
+    )]
+    Unsigned {
+        /// The archive.
+        archive: String,
+        /// Where its manifest would be.
+        manifest: String,
+    },
+    /// Something was asked that only a signed manifest can answer.
+    #[error("{archive} is not signed, and without a manifest {asked}")]
+    NeedsManifest {
+        /// The archive.
+        archive: String,
+        /// What cannot be done, with the way out.
+        asked: String,
+    },
+    /// An unsigned archive is not one that can be restored.
+    #[error("{archive}: {source}")]
+    Foreign {
+        /// The archive.
+        archive: String,
+        /// What is wrong with it.
+        source: EntryError,
     },
     /// There is not enough room.
     #[error("{}: {needed} bytes of disk are needed, {free} are free: free {} bytes and run the same command again", path.display(), needed - free)]
@@ -175,6 +202,8 @@ impl RestoreError {
             Self::Trust(error) => kind_of_trust(error),
             Self::Plan(_) | Self::NoArchive { .. } | Self::Digest { .. } | Self::Frame { .. } => ErrorKind::Refused,
             Self::Content { .. } | Self::Differs { .. } | Self::TooMuch { .. } => ErrorKind::Refused,
+            Self::Unsigned { .. } | Self::Foreign { .. } => ErrorKind::Refused,
+            Self::NeedsManifest { .. } => ErrorKind::Usage,
             Self::Space { .. } | Self::DiskFull { .. } => ErrorKind::Space,
             Self::Busy { .. } | Self::NodeRunning { .. } => ErrorKind::Busy,
             Self::Destination { .. } => ErrorKind::Usage,

@@ -54,6 +54,9 @@ pub struct RestoreFlags {
     /// The same for a damaged one, also where it was restored from this very snapshot
     #[arg(long, env = "POLKASHOTS_REPAIR", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub repair: bool,
+    /// Take an archive that has no signed manifest beside it: paths are checked, what is in it is not
+    #[arg(long, env = "POLKASHOTS_ALLOW_UNSIGNED", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub allow_unsigned: bool,
     #[command(flatten)]
     pub trust: TrustFlags,
     #[command(flatten)]
@@ -118,6 +121,7 @@ impl RestoreFlags {
         let owner = Owner { uid: transfer.uid, gid: transfer.gid };
         RestoreRequest {
             trust: self.trust.to_trust(),
+            allow_unsigned: self.allow_unsigned,
             existing: self.existing(),
             mirrors: transfer.mirror.iter().filter(|mirror| !mirror.is_empty()).cloned().collect(),
             transfer: transfer.to_transfer(),

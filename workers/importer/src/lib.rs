@@ -13,6 +13,7 @@
 //! | `<folder>.partial/` | an unfinished restore: the same command continues it |
 //! | `<folder>.partial/old/` | what is left of the old database while an update puts the new one together |
 //! | `<folder>.complete.json` | the completion marker: the manifest of what was restored |
+//! | `<folder>.unsigned.json` | the marker of what was unpacked from an archive that nobody signed (`--allow-unsigned`) |
 //! | `<folder>.newest.json` | rollback memory: the newest snapshot ever accepted here |
 //! | `<folder>.lock` | held while a restore works here |
 
@@ -23,6 +24,7 @@ mod destination;
 mod durable;
 mod error;
 pub mod flags;
+mod foreign;
 mod journal;
 mod memory;
 pub mod outcome;
@@ -41,7 +43,8 @@ mod verify;
 mod verify_restored;
 
 pub use error::{ErrorKind, RestoreError};
-pub use outcome::{AlreadyThere, Outcome, Preview, Restored, RestoredReport, VerifiedFile, VerifyReport};
+pub use foreign::EntryError;
+pub use outcome::{AlreadyThere, Outcome, Preview, Restored, RestoredReport, Unsigned, VerifiedFile, VerifyReport};
 pub use plan::PlanError;
 pub use progress::{NoProgress, Phase, Progress, Update};
 pub use request::{Destination, Existing, Key, Owner, RestoreRequest, Transfer, Trust};

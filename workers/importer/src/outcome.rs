@@ -11,6 +11,8 @@ use serde::Serialize;
 pub enum Outcome {
     /// The database was restored.
     Restored(Restored),
+    /// The database was unpacked from an archive that nobody signed.
+    Unsigned(Unsigned),
     /// A database is there already; nothing was touched.
     AlreadyThere(AlreadyThere),
 }
@@ -32,6 +34,27 @@ pub struct Restored {
     pub written_bytes: u64,
 }
 
+/// A database from an archive that nobody signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unsigned {
+    /// The folder that the node opens: `<chain dir>/db` or `<chain dir>/paritydb`.
+    pub database_dir: PathBuf,
+    /// Where the archive was, without what may be a secret in its address.
+    pub archive: String,
+    /// The SHA-256 of the archive as it came in.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// How many files the database has.
+    pub files: u64,
+    /// How many bytes those have, holes included.
+    pub content_bytes: u64,
+    /// Bytes that came over the network or from the file.
+    pub fetched_bytes: u64,
+    /// Bytes written to disk; holes are not.
+    pub written_bytes: u64,
+}
+
 /// A database that was there before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AlreadyThere {
@@ -39,6 +62,8 @@ pub struct AlreadyThere {
     pub database_dir: PathBuf,
     /// What this program restored there; `None` where it came from elsewhere.
     pub manifest: Option<Manifest>,
+    /// The archive that this program unpacked there although nobody had signed it.
+    pub unsigned_archive: Option<String>,
 }
 
 /// What a restore would do, everything checked that can be checked without fetching the archive.

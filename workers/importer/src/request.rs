@@ -12,7 +12,8 @@ use polkashots_shared::ids::{BlockHash, Height};
 #[derive(Debug, Clone)]
 pub struct RestoreRequest {
     /// A site or bucket (`https://snapshots.example.org`, then [`RestoreRequest::name`] is needed), a manifest
-    /// (`https://…/20261122-040000.manifest.json`), or either of them as a `file://` address or a plain path.
+    /// (`https://…/20261122-040000.manifest.json`), an archive beside one, or any of them as a `file://` address or a plain
+    /// path. An archive without a manifest is somebody else's: see [`RestoreRequest::allow_unsigned`].
     pub source: String,
     /// The permalink (`dot/paritydb`) or id (`polkadot-paritydb-prune`) of the target; its newest snapshot is restored.
     ///
@@ -26,6 +27,8 @@ pub struct RestoreRequest {
     pub destination: Destination,
     /// Whom and what to believe.
     pub trust: Trust,
+    /// Takes an archive that has no signed manifest beside it, of which nothing is known but what is in it.
+    pub allow_unsigned: bool,
     /// What happens to a complete database that is there.
     pub existing: Existing,
     /// How to fetch.
@@ -49,6 +52,7 @@ impl RestoreRequest {
             mirrors: Vec::new(),
             destination,
             trust: Trust::default(),
+            allow_unsigned: false,
             existing: Existing::Keep,
             transfer: Transfer::default(),
             owner: None,

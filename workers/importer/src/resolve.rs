@@ -14,6 +14,8 @@ use crate::trust::{PinnedKeys, TrustError};
 const MAX_SIGNATURE_BYTES: u64 = 16 * 1024;
 /// How often a file and its signature are read anew when they do not match: one may have been swapped in between.
 const PAIR_READS: u32 = 4;
+/// What the names of archives end with; not all of them can be read, but each is told from a site.
+const ARCHIVE_SUFFIXES: [&str; 7] = [".tar.zst", ".tar.lz4", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2"];
 /// The length of `YYYYMMDD-HHMMSS`.
 const VERSION_CHARS: usize = 15;
 
@@ -120,12 +122,28 @@ async fn find(source: &Source, keys: &PinnedKeys, address: &str, name: Option<&s
     if file.ends_with(MANIFEST_SUFFIX) {
         return read_manifest(source, keys, &location, None).await;
     }
-    if let Some(version) = version_of_artifact(file) {
-        let manifest = location.sibling(&format!("{version}{MANIFEST_SUFFIX}"))?;
-        return read_manifest(source, keys, &manifest, None).await;
+    if let Some(manifest) = manifest_beside(&location) {
+        return read_manifest(source, keys, &manifest?, None).await;
     }
     let index = if file == INDEX_KEY { location } else { location.as_folder().join(INDEX_KEY)? };
     from_index(source, keys, &index, name).await
+}
+
+/// Where the manifest of an artifact is: beside it, under the name of its version, or of its permalink.
+fn manifest_beside(artifact: &Location) -> Option<Result<Location, SourceError>> {
+    let file = artifact.file_name();
+    let stem = version_of_artifact(file).or_else(|| stem_of_archive(file))?;
+    Some(artifact.sibling(&format!("{stem}{MANIFEST_SUFFIX}")))
+}
+
+/// Where the manifest of an archive is, if it is one of ours; `None` where `location` is no archive by its name.
+pub fn manifest_of_archive(location: &Location) -> Option<Result<Location, SourceError>> {
+    stem_of_archive(location.file_name()).and_then(|_| manifest_beside(location))
+}
+
+fn stem_of_archive(file: &str) -> Option<&str> {
+    let stem = ARCHIVE_SUFFIXES.into_iter().find_map(|suffix| file.strip_suffix(suffix));
+    stem.filter(|stem| !stem.is_empty())
 }
 
 /// `20261122-040000.tar.zst` and the like lie beside their manifest.

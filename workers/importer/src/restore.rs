@@ -11,7 +11,8 @@ use polkashots_shared::target::Format;
 
 use crate::destination::Place;
 use crate::error::RestoreError;
-use crate::memory::{self, Newest};
+use crate::foreign;
+use crate::memory::{self, Newest, UnsignedMarker};
 use crate::outcome::{AlreadyThere, Outcome, Preview, Restored};
 use crate::plan::{Plan, read_index};
 use crate::progress::{INTERVAL, Phase, Progress, Update};
@@ -34,6 +35,9 @@ pub async fn restore(request: &RestoreRequest, progress: &dyn Progress) -> Resul
     finish_switches(request)?;
     if let Some(there) = already_there_before_resolving(request)? {
         return Ok(Outcome::AlreadyThere(there));
+    }
+    if let Some(outcome) = foreign::restore(request, progress).await? {
+        return Ok(outcome);
     }
     let candidate = Candidate::find(request, progress).await?;
     let place = &candidate.place;
@@ -64,6 +68,7 @@ pub async fn restore(request: &RestoreRequest, progress: &dyn Progress) -> Resul
 
 /// Says what [`restore`] would do, and changes nothing.
 pub async fn preview(request: &RestoreRequest, progress: &dyn Progress) -> Result<Preview, RestoreError> {
+    foreign::check_signed(request).await?;
     let candidate = Candidate::find(request, progress).await?;
     candidate.check_rollback(&request.trust)?;
     let done = candidate.done_before();
@@ -73,7 +78,7 @@ pub async fn preview(request: &RestoreRequest, progress: &dyn Progress) -> Resul
         already_there: candidate.place.is_occupied()?,
         fetch_bytes: candidate.plan.frames_bytes() - candidate.compressed_bytes(&done),
         resumed_bytes: candidate.compressed_bytes(&done),
-        disk_needed_bytes: candidate.disk_needed(&done)?,
+        disk_needed_bytes: candidate.disk_needed(&done),
         disk_free_bytes: candidate.place.free_bytes()?,
         manifest: candidate.resolved.manifest,
     })
@@ -156,18 +161,15 @@ impl Candidate {
         frames.filter_map(|(frame, done)| done.then_some(u64::from(frame.size))).sum()
     }
 
-    /// Bytes of disk needed in addition to what an unfinished restore has taken, which is continued or removed.
-    ///
-    /// A filesystem without holes takes a file's whole size when the file is made, long before its frames are there.
-    fn disk_needed(&self, done: &[bool]) -> Result<u64, RestoreError> {
+    /// Bytes of disk needed in addition to what an interrupted run has written.
+    fn disk_needed(&self, done: &[bool]) -> u64 {
         let frames = self.plan.frames.iter().zip(done);
         let written: u64 = frames.filter_map(|(frame, done)| done.then_some(u64::from(frame.uncompressed_size))).sum();
-        let taken = self.place.staging_bytes()?.max(written);
-        Ok(self.resolved.manifest.disk_required.saturating_sub(taken))
+        self.resolved.manifest.disk_required.saturating_sub(written)
     }
 
     fn check_space(&self, existing: Existing) -> Result<(), RestoreError> {
-        let needed = self.disk_needed(&self.done_before())?;
+        let needed = self.disk_needed(&self.done_before());
         let reclaimed = match existing {
             Existing::Replace => self.place.database_bytes()?,
             // What differs is known once what is there was compared.
@@ -269,7 +271,8 @@ fn already_there_before_resolving(request: &RestoreRequest) -> Result<Option<Alr
             }
             let marker = memory::read_marker(&chain_dir, kind)?.filter(is_meant);
             if marker.is_some() && place.is_occupied()? {
-                return Ok(Some(AlreadyThere { database_dir: place.database_dir(), manifest: marker }));
+                let database_dir = place.database_dir();
+                return Ok(Some(AlreadyThere { database_dir, manifest: marker, unsigned_archive: None }));
             }
         }
     }
@@ -287,13 +290,15 @@ fn chain_dirs(destination: &Destination) -> Vec<PathBuf> {
     }
 }
 
-fn already_there(place: &Place, existing: Existing) -> Result<Option<AlreadyThere>, RestoreError> {
+/// The database in that place, where it is left as it is; what was left to do after it was put there is done.
+pub(crate) fn already_there(place: &Place, existing: Existing) -> Result<Option<AlreadyThere>, RestoreError> {
     if existing != Existing::Keep || !place.is_occupied()? {
         return Ok(None);
     }
     finish_interrupted(place)?;
     let manifest = memory::read_marker(&place.chain_dir, place.kind)?;
-    Ok(Some(AlreadyThere { database_dir: place.database_dir(), manifest }))
+    let unsigned_archive = UnsignedMarker::read(&place.chain_dir, place.kind)?.map(|marker| marker.archive);
+    Ok(Some(AlreadyThere { database_dir: place.database_dir(), manifest, unsigned_archive }))
 }
 
 /// Does what a restore that was stopped right after it had put its database in place did not do any more.
@@ -303,6 +308,9 @@ fn finish_interrupted(place: &Place) -> Result<(), RestoreError> {
         return Ok(());
     }
     let Some(_lock) = Lock::try_take(&place.lock_file())? else { return Ok(()) };
+    if foreign::finish_interrupted(place, &root)? {
+        return discard(&root);
+    }
     match put_in_place(&root, place.kind.folder()).map(|bytes| Manifest::from_bytes(&bytes)) {
         Some(Ok(manifest)) => memory::write_marker(&place.chain_dir, &manifest)?,
         // It was stopped while it removed the folder, of which nobody can make anything any more.
@@ -330,7 +338,7 @@ fn finish_switches(request: &RestoreRequest) -> Result<(), RestoreError> {
 }
 
 /// Makes the folders above the database and takes the lock, with some patience.
-async fn take_lock(place: &Place, permissions: Permissions) -> Result<Lock, RestoreError> {
+pub(crate) async fn take_lock(place: &Place, permissions: Permissions) -> Result<Lock, RestoreError> {
     place.make_folders(permissions)?;
     let path: PathBuf = place.lock_file();
     let patience = tokio::time::Instant::now() + LOCK_PATIENCE;

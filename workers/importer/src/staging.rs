@@ -155,16 +155,10 @@ impl Staging {
         }
         for file in &self.plan.files {
             let at = self.root.join(&file.path);
-            self.make_file(&at, file.size).map_err(|error| RestoreError::io("make", &at, error))?;
+            self.permissions.create(&at, file.size).map_err(|error| RestoreError::io("make", &at, error))?;
             self.steps.fetch_add(1, Ordering::Relaxed);
         }
         self.sync_folders()
-    }
-
-    fn make_file(&self, path: &Path, size: u64) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-        file.set_len(size)?;
-        self.permissions.apply(&file, self.permissions.file_mode)
     }
 
     fn sync_folders(&self) -> Result<(), RestoreError> {
@@ -253,6 +247,14 @@ impl Staging {
 }
 
 impl Permissions {
+    /// Makes a file of `size` bytes that is one hole.
+    pub fn create(&self, path: &Path, size: u64) -> io::Result<File> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+        file.set_len(size)?;
+        self.apply(&file, self.file_mode)?;
+        Ok(file)
+    }
+
     fn apply(&self, file: &File, mode: Option<u32>) -> io::Result<()> {
         if let Some(mode) = mode {
             file.set_permissions(std::fs::Permissions::from_mode(mode))?;
@@ -279,7 +281,8 @@ impl OpenFile {
     }
 }
 
-fn open_for_writing(path: &Path) -> io::Result<File> {
+/// Opens a file that is there, never through a link.
+pub fn open_for_writing(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(durable::no_follow()).open(path)
 }
 

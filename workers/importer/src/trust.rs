@@ -108,7 +108,7 @@ pub enum TrustError {
         found: BlockHash,
     },
     /// The chain's folder name is not the name of a folder.
-    #[error("chain id {id:?} in the manifest is not the name of a folder")]
+    #[error("chain id {id:?} is not the name of a folder")]
     ChainId {
         /// The id found.
         id: String,
@@ -217,7 +217,8 @@ fn check_chain(chain: &Chain, trust: &Trust) -> Result<(), TrustError> {
 }
 
 /// A chain's id becomes a folder's name.
-fn check_chain_id(id: &str) -> Result<(), TrustError> {
+/// Refuses a chain's id that could be anything but the name of one folder.
+pub fn check_chain_id(id: &str) -> Result<(), TrustError> {
     let legal = (1..=64).contains(&id.len())
         && !id.starts_with('.')
         && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));

@@ -35,8 +35,6 @@ pub fn run(settings: &ImporterSettings) -> ExitCode {
         let mut terminate = signal(SignalKind::terminate()).map_err(End::Signals)?;
         let progress = Logged::default();
         tokio::select! {
-            // What was written until now counts before the signal does.
-            biased;
             restored = restore(&request, &progress) => restored.map_err(End::Restore),
             _ = terminate.recv() => Err(End::Terminated),
         }
@@ -86,6 +84,15 @@ fn tell(outcome: &Outcome) -> ExitCode {
             resumed_bytes = restored.resumed_bytes,
             written_bytes = restored.written_bytes,
             "restored"
+        ),
+        Outcome::Unsigned(unsigned) => info!(
+            database_dir = %unsigned.database_dir.display(),
+            archive = unsigned.archive,
+            sha256 = %unsigned.sha256,
+            files = unsigned.files,
+            fetched_bytes = unsigned.fetched_bytes,
+            written_bytes = unsigned.written_bytes,
+            "restored from an archive that nobody signed"
         ),
     }
     ExitCode::SUCCESS

@@ -15,7 +15,7 @@ pub struct ImporterSettings {
     /// A site or bucket, or one manifest: an http(s) or file address, or a path; empty means that nothing is restored
     #[arg(long, env = "POLKASHOTS_SOURCE", value_name = "URL")]
     pub source: Option<String>,
-    /// The same as --source, under the name that polkadot-k8s gives it; a manifest or a .tar.zst beside one, too
+    /// The same as --source, under the name that polkadot-k8s gives it; an archive without a manifest needs --allow-unsigned
     #[arg(long, env = "ARCHIVE_URL", value_name = "URL")]
     pub archive_url: Option<String>,
     /// The same as --chain, under the name that polkadot-k8s gives it
@@ -41,17 +41,10 @@ impl Settings for ImporterSettings {
 impl ImporterSettings {
     /// The restore that is asked for; `None` where no source is given or the one given is empty.
     pub fn to_request(&self) -> Option<RestoreRequest> {
-        let archive = || given(self.archive_url.as_deref()).map(|url| manifest_beside(&url));
-        let source = given(self.source.as_deref()).or_else(archive)?;
+        let source = given(self.source.as_deref()).or_else(|| given(self.archive_url.as_deref()))?;
         let name = given(self.name.as_deref());
         let mut request = self.restore.to_request(source, name.as_deref(), Some(self.base_path.clone()));
         request.trust.chain = request.trust.chain.or_else(|| given(self.archive_chain.as_deref()));
         Some(request)
     }
-}
-
-/// polkadot-k8s names an archive; what is verified is the manifest beside it.
-fn manifest_beside(url: &str) -> String {
-    let archive = [".tar.zst", ".tar.lz4"].into_iter().find_map(|suffix| url.strip_suffix(suffix));
-    archive.map_or_else(|| url.to_owned(), |stem| format!("{stem}.manifest.json"))
 }

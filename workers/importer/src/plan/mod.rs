@@ -13,6 +13,7 @@ use std::ops::Range;
 use polkashots_shared::frames::{Frame, FramesIndex, MAX_ENTRIES, MAX_FRAME_BYTES};
 use polkashots_shared::manifest::{Artifact, Manifest};
 
+pub use paths::{Paths, check_form};
 pub use read::read_index;
 pub use stream::TarStream;
 

@@ -12,36 +12,111 @@ const FOREIGN: [&str; 2] = ["keystore", "network"];
 
 /// Checks every path; gives all folders, those that only files imply included, parents first.
 pub fn check(index: &FramesIndex, top: &str) -> Result<Vec<String>, String> {
-    let mut folders: HashSet<&str> = HashSet::from([top]);
+    let mut paths = Paths::new(top);
     for folder in &index.directories {
-        check_path(folder, top)?;
-        folders.insert(folder);
-        folders.extend(parents(folder));
-    }
-    if let Some(repeated) = first_repeated(index.directories.iter().map(String::as_str)) {
-        return Err(format!("folder {repeated:?} is listed twice"));
+        paths.add_folder(folder)?;
     }
     for file in &index.files {
-        check_path(&file.path, top)?;
-        if !file.path.contains('/') {
-            return Err(format!("file {:?} has the name of the top folder", file.path));
-        }
-        folders.extend(parents(&file.path));
+        paths.add_file(&file.path)?;
     }
-    let files: Vec<&str> = index.files.iter().map(|file| file.path.as_str()).collect();
-    if let Some(repeated) = first_repeated(files.iter().copied()) {
-        return Err(format!("file {repeated:?} is listed twice"));
-    }
-    if let Some(both) = files.iter().find(|path| folders.contains(*path)) {
-        return Err(format!("{both:?} is a file and a folder"));
-    }
-    check_case(folders.iter().copied().chain(files))?;
-    let mut sorted: Vec<String> = folders.into_iter().map(str::to_owned).collect();
+    paths.folders.insert(top.to_owned());
+    let mut sorted: Vec<String> = paths.folders.into_iter().collect();
     sorted.sort_unstable();
     Ok(sorted)
 }
 
+/// The paths of one database, each checked by itself and against all before it.
+#[derive(Debug)]
+pub struct Paths {
+    top: String,
+    folders: HashSet<String>,
+    /// The folders that were named, not only implied by what is in them.
+    named: HashSet<String>,
+    files: HashSet<String>,
+    /// Every path in lower case.
+    lower: HashSet<String>,
+}
+
+impl Paths {
+    /// No paths yet, all to be inside the folder `top`.
+    pub fn new(top: &str) -> Self {
+        let (folders, named, files, lower) = Default::default();
+        Self { top: top.to_owned(), folders, named, files, lower }
+    }
+
+    /// Takes a folder; gives those that are new with it, parents first, itself last.
+    pub fn add_folder(&mut self, path: &str) -> Result<Vec<String>, String> {
+        check_path(path, &self.top)?;
+        if !self.named.insert(path.to_owned()) {
+            return Err(format!("folder {path:?} is listed twice"));
+        }
+        self.enter(parents(path).chain([path]))
+    }
+
+    /// Takes a file; gives the folders that are new with it, parents first.
+    pub fn add_file(&mut self, path: &str) -> Result<Vec<String>, String> {
+        check_path(path, &self.top)?;
+        if !path.contains('/') {
+            return Err(format!("file {path:?} has the name of the top folder"));
+        }
+        if self.folders.contains(path) {
+            return Err(format!("{path:?} is a file and a folder"));
+        }
+        if !self.files.insert(path.to_owned()) {
+            return Err(format!("file {path:?} is listed twice"));
+        }
+        let folders = self.enter(parents(path))?;
+        self.check_case(path)?;
+        Ok(folders)
+    }
+
+    /// The folders, in no order.
+    pub fn folders(&self) -> impl Iterator<Item = &str> {
+        self.folders.iter().map(String::as_str)
+    }
+
+    /// The files, in no order.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(String::as_str)
+    }
+
+    /// True where that file was taken.
+    pub fn has_file(&self, path: &str) -> bool {
+        self.files.contains(path)
+    }
+
+    fn enter<'a>(&mut self, folders: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
+        let mut new = Vec::new();
+        for folder in folders.filter(|folder| !self.folders.contains(*folder)).collect::<Vec<_>>() {
+            if self.files.contains(folder) {
+                return Err(format!("{folder:?} is a file and a folder"));
+            }
+            self.check_case(folder)?;
+            self.folders.insert(folder.to_owned());
+            new.push(folder.to_owned());
+        }
+        Ok(new)
+    }
+
+    /// Refuses a path that a filesystem which ignores case would take for another one.
+    fn check_case(&mut self, path: &str) -> Result<(), String> {
+        match self.lower.insert(path.to_lowercase()) {
+            true => Ok(()),
+            false => Err(format!("path {path:?} differs from another one by upper and lower case only")),
+        }
+    }
+}
+
 fn check_path(path: &str, top: &str) -> Result<(), String> {
+    check_form(path)?;
+    match path.split('/').next() == Some(top) {
+        true => Ok(()),
+        false => Err(format!("path {path:?} is not inside {top}/")),
+    }
+}
+
+/// Refuses a path that could mean another place, or one that no database has, wherever it starts.
+pub fn check_form(path: &str) -> Result<(), String> {
     let refuse = |reason: &str| Err(format!("path {:?} {reason}", path.chars().take(120).collect::<String>()));
     if path.len() > MAX_PATH_BYTES {
         return refuse("is too long");
@@ -64,31 +139,12 @@ fn check_path(path: &str, top: &str) -> Result<(), String> {
             _ => {}
         }
     }
-    if depth > MAX_DEPTH {
-        return refuse("is too deep");
+    match depth > MAX_DEPTH {
+        true => refuse("is too deep"),
+        false => Ok(()),
     }
-    if path.split('/').next() != Some(top) {
-        return Err(format!("path {path:?} is not inside {top}/"));
-    }
-    Ok(())
 }
 
 fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at])
-}
-
-fn first_repeated<'a>(paths: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let mut seen = HashSet::new();
-    paths.into_iter().find(|path| !seen.insert(*path))
-}
-
-/// Refuses two paths that a filesystem which ignores case would take for one.
-fn check_case<'a>(paths: impl Iterator<Item = &'a str>) -> Result<(), String> {
-    let mut seen = HashSet::new();
-    for path in paths {
-        if !seen.insert(path.to_lowercase()) {
-            return Err(format!("path {path:?} differs from another one by upper and lower case only"));
-        }
-    }
-    Ok(())
 }

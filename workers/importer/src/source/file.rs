@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::{Body, Fetched, Location, SourceError};
+use super::{Body, Fetched, Location, SourceError, Whole};
 
 /// How much is read at once, in bytes.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -50,6 +50,14 @@ pub async fn open(path: &Path, range: Range<u64>, size: u64) -> Result<Body, Sou
         Ok(Some((Bytes::from(buffer), (file, left - read as u64, path))))
     });
     Ok(Body { ranged: true, chunks: chunks.boxed() })
+}
+
+/// Starts to read a file from byte `from` to its end.
+pub async fn open_whole(path: &Path, from: u64) -> Result<Whole, SourceError> {
+    let found = open_file(path).await?.metadata().await.map_err(|error| io_error(path, error))?;
+    let size = found.len();
+    let body = open(path, from.min(size)..size, size).await?;
+    Ok(Whole { start: from.min(size), size: Some(size), validator: None, chunks: body.chunks })
 }
 
 async fn open_file(path: &Path) -> Result<File, SourceError> {

@@ -7,14 +7,18 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER};
+use futures::stream::BoxStream;
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use super::location::check_downgrade;
-use super::{Body, Fetched, Location, SourceError};
+use super::{Body, Fetched, Location, SourceError, Whole};
 use crate::request::Transfer;
 
 /// Most redirects of one request.
@@ -39,7 +43,7 @@ impl Http {
     /// Reads a file whole, of at most `max_bytes`.
     pub async fn get(&self, url: &Url, max_bytes: u64) -> Result<Fetched, SourceError> {
         let place = Place(url);
-        let mut response = self.send(url, None).await?;
+        let mut response = self.send(url, Vec::new()).await?;
         if response.status() != StatusCode::OK {
             return Err(place.refused(&response));
         }
@@ -67,8 +71,11 @@ impl Http {
     pub async fn open(&self, url: &Url, range: Range<u64>, size: u64) -> Result<Body, SourceError> {
         let place = Place(url);
         let whole = range == (0..size);
-        let header = (!whole).then(|| format!("bytes={}-{}", range.start, range.end - 1));
-        let response = self.send(url, header).await?;
+        let headers = match whole {
+            true => Vec::new(),
+            false => vec![(RANGE, format!("bytes={}-{}", range.start, range.end - 1))],
+        };
+        let response = self.send(url, headers).await?;
         let ranged = match response.status() {
             StatusCode::OK => {
                 place.check_size(response.content_length(), size)?;
@@ -81,17 +88,32 @@ impl Http {
             StatusCode::RANGE_NOT_SATISFIABLE => return Err(place.shorter(response.headers(), size)),
             _ => return Err(place.refused(&response)),
         };
-        let url = url.clone();
-        let chunks = response.bytes_stream().map(move |chunk| chunk.map_err(|error| Place(&url).failed(&error)));
-        Ok(Body { ranged, chunks: chunks.boxed() })
+        Ok(Body { ranged, chunks: chunks(url, response) })
     }
 
-    async fn send(&self, url: &Url, range: Option<String>) -> Result<Response, SourceError> {
+    /// Starts to read a file from byte `from` to its end, or from its beginning where it is not the one that `validator` names.
+    pub async fn open_whole(&self, url: &Url, from: u64, validator: Option<&str>) -> Result<Whole, SourceError> {
+        let place = Place(url);
+        let mut headers = Vec::new();
+        if let Some(validator) = validator.filter(|_| from > 0) {
+            headers = vec![(RANGE, format!("bytes={from}-")), (IF_RANGE, validator.to_owned())];
+        }
+        let is_ranged = !headers.is_empty();
+        let response = self.send(url, headers).await?;
+        let (start, size) = match response.status() {
+            StatusCode::OK => (0, response.content_length()),
+            StatusCode::PARTIAL_CONTENT if is_ranged => (from, place.rest(response.headers(), from)?),
+            _ => return Err(place.refused(&response)),
+        };
+        Ok(Whole { start, size, validator: validator_of(response.headers()), chunks: chunks(url, response) })
+    }
+
+    async fn send(&self, url: &Url, headers: Vec<(HeaderName, String)>) -> Result<Response, SourceError> {
         let place = Place(url);
         // A proxy that compresses on the way would change the bytes under the digests.
         let mut request = self.client()?.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-        if let Some(range) = range {
-            request = request.header(RANGE, range);
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let sent = tokio::time::timeout(self.stall_timeout, request.send()).await.map_err(|_| place.stalled())?;
         sent.map_err(|error| place.failed(&error))
@@ -113,6 +135,18 @@ impl Http {
             .map_err(|error| SourceError::Client(with_causes(&error)))?;
         Ok(self.client.get_or_init(|| client))
     }
+}
+
+fn chunks(url: &Url, response: Response) -> BoxStream<'static, Result<Bytes, SourceError>> {
+    let url = url.clone();
+    response.bytes_stream().map(move |chunk| chunk.map_err(|error| Place(&url).failed(&error))).boxed()
+}
+
+/// What `If-Range` can ask for: a strong entity tag, or a date.
+fn validator_of(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let tag = text(ETAG).filter(|tag| tag.starts_with('"'));
+    tag.or_else(|| text(LAST_MODIFIED)).map(str::to_owned)
 }
 
 fn redirect_policy() -> Policy {
@@ -188,6 +222,18 @@ impl Place<'_> {
             return Err(self.protocol(format!("asked for bytes {asked}, the server sends {header:?}")));
         }
         Ok(())
+    }
+
+    /// The size of a file of which a server sends everything from byte `from` on.
+    fn rest(self, headers: &HeaderMap, from: u64) -> Result<Option<u64>, SourceError> {
+        let header = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (start, end, total) = parse_content_range(header)
+            .ok_or_else(|| self.protocol(format!("206 without a usable Content-Range: {header:?}")))?;
+        let is_whole_rest = start == from && total.is_none_or(|total| end.checked_add(1) == Some(total));
+        match is_whole_rest {
+            true => Ok(total.or(end.checked_add(1))),
+            false => Err(self.protocol(format!("asked for bytes {from}-, the server sends {header:?}"))),
+        }
     }
 
     fn shorter(self, headers: &HeaderMap, expected_bytes: u64) -> SourceError {

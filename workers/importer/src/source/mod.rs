@@ -39,6 +39,18 @@ pub struct Body {
     pub chunks: BoxStream<'static, Result<Bytes, SourceError>>,
 }
 
+/// A file of unknown size, as it comes in.
+pub struct Whole {
+    /// Which byte comes first: the one asked for, or 0 where the server sends everything.
+    pub start: u64,
+    /// All bytes of the file, where the server says how many those are.
+    pub size: Option<u64>,
+    /// What says that a file is still the same one; `None` where the server says nothing of the kind.
+    pub validator: Option<String>,
+    /// The bytes, in chunks of any size.
+    pub chunks: BoxStream<'static, Result<Bytes, SourceError>>,
+}
+
 impl Source {
     /// A reader that follows `transfer`.
     pub fn new(transfer: Transfer) -> Self {
@@ -70,6 +82,21 @@ impl Source {
         match location {
             Location::File(path) => file::open(path, range, size).await,
             Location::Http(url) => self.http.open(url, range, size).await,
+        }
+    }
+
+    /// Starts to read a file from byte `from` to its end; once, without another attempt.
+    ///
+    /// Whoever goes on in the middle says by `validator` of which file that is.
+    pub async fn open_whole(
+        &self,
+        location: &Location,
+        from: u64,
+        validator: Option<&str>,
+    ) -> Result<Whole, SourceError> {
+        match location {
+            Location::File(path) => file::open_whole(path, from).await,
+            Location::Http(url) => self.http.open_whole(url, from, validator).await,
         }
     }
 }

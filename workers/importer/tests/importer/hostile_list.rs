@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use polkashots_shared::testkit::skip::report;
 
-use crate::hostile::attack_names;
+use crate::{foreign_archives, hostile};
 
 /// Every attack and fault, and the case that shows what comes of it.
 const LIST: &[(&str, &str)] = &[
@@ -54,23 +54,47 @@ const LIST: &[(&str, &str)] = &[
     ("full disk before", "disk::a_disk_that_is_too_small_is_said_so_before_anything_is_fetched"),
     ("full disk during", "disk::a_disk_that_fills_up_on_the_way_is_named_and_the_restore_continued"),
     ("read-only target", "disk::a_target_that_cannot_be_written_is_named"),
+    (
+        "somebody else's archive that was not asked for",
+        "foreign::without_the_flag_an_unsigned_archive_is_refused_with_the_way_out",
+    ),
+    ("somebody else's: absolute path", "foreign absolute path"),
+    ("somebody else's: ..", "foreign parent path"),
+    ("somebody else's: symlink", "foreign symlink"),
+    ("somebody else's: hardlink", "foreign hardlink"),
+    ("somebody else's: device", "foreign device"),
+    ("somebody else's: duplicate entry", "foreign duplicate file"),
+    ("somebody else's: name with NUL", "foreign nul in a name"),
+    ("somebody else's: name with a newline", "foreign newline in a name"),
+    ("somebody else's: name that is not UTF-8", "foreign name that is not UTF-8"),
+    ("somebody else's: keystore inside", "foreign keystore inside"),
+    ("somebody else's: file where a directory is", "foreign file where a folder is"),
+    ("somebody else's: case collision", "foreign case collision"),
+    ("somebody else's: sparse bomb", "foreign sparse bomb"),
+    ("somebody else's: zip bomb", "foreign bomb of zeros behind the end"),
+    ("somebody else's: millions of entries", "foreign::half_a_million_entries_are_too_many"),
+    ("somebody else's: truncated archive", "foreign::an_archive_cut_anywhere_is_refused"),
+    ("somebody else's: connections cut at byte n", "foreign::cut_connections_are_taken_up_where_they_broke"),
+    ("somebody else's: changes while it is read", "foreign::an_archive_that_changes_is_read_again_from_its_beginning"),
+    ("somebody else's: stopped at any moment", "foreign::one_that_was_stopped_anywhere_ends_in_the_whole_database"),
     ("SIGKILL at any moment", "kill::a_restore_killed_at_any_moment_is_continued"),
     ("SIGKILL while updating", "kill::an_update_killed_at_any_moment_ends_in_the_new_database"),
 ];
 
 /// How long the list is; it may grow.
-const ATTACKS: usize = 47;
+const ATTACKS: usize = 67;
 
 #[test]
 fn no_attack_is_without_a_case() -> Result<()> {
     let listed = Command::new(std::env::current_exe()?).arg("--list").output()?;
     let listed = String::from_utf8(listed.stdout)?;
     let tests: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let folder: Vec<&str> = hostile::attack_names().chain(foreign_archives::attack_names()).collect();
     ensure!(LIST.len() >= ATTACKS, "the list has {} attacks, expected {ATTACKS}", LIST.len());
     for (attack, case) in LIST {
-        let is_there = tests.contains(case) || attack_names().any(|name| name == *case);
+        let is_there = tests.contains(case) || folder.contains(case);
         ensure!(is_there, "{attack:?} has no case: neither a test nor an entry of the folder is named {case:?}");
     }
-    report(&format!("{} attacks and faults, {} of them hostile snapshots", LIST.len(), attack_names().count()));
+    report(&format!("{} attacks and faults, {} of them hostile snapshots", LIST.len(), folder.len()));
     Ok(())
 }

@@ -34,7 +34,7 @@ fn tree(seed: u64) -> Tree {
 }
 
 /// Polls `work` at most `polls` times; `None` where it was dropped before its end.
-async fn stop_after<F: Future>(work: F, polls: usize) -> Option<F::Output> {
+pub async fn stop_after<F: Future>(work: F, polls: usize) -> Option<F::Output> {
     let mut work = pin!(work);
     let mut left = polls;
     std::future::poll_fn(|context| match work.as_mut().poll(context) {
@@ -80,7 +80,7 @@ fn lose_what_was_not_recorded(chain: &Path, index: &FramesIndex) -> Result<()> {
 }
 
 /// Waits until the threads of a dropped restore have let go of the lock.
-fn wait_for_lock(chain: &Path) -> Result<()> {
+pub fn wait_for_lock(chain: &Path) -> Result<()> {
     if let Ok(lock) = std::fs::File::open(chain.join(".polkashots/db.lock")) {
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     }
@@ -112,6 +112,7 @@ async fn a_restore_dropped_at_any_point_is_continued() -> Result<()> {
                     stops += 1;
                     lose_what_was_not_recorded(chain.path(), &index)?;
                 }
+                Some(Outcome::Unsigned(unsigned)) => anyhow::bail!("not signed: {unsigned:?}"),
                 Some(Outcome::Restored(restored)) => {
                     ensure!(is_whole, "restored but not there; seed {seed}");
                     completed += 1;

@@ -3,11 +3,11 @@
 mod common;
 mod disk;
 mod faults;
+mod foreign;
+mod foreign_archives;
 mod hostile;
 mod hostile_list;
-mod init;
 mod kill;
-mod no_holes;
 mod restore;
 mod rotation;
 mod tls;

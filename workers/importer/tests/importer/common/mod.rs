@@ -311,7 +311,7 @@ pub fn read_tree(chain_dir: &Path) -> Result<Tree> {
 pub async fn restored(request: &RestoreRequest) -> Result<Restored> {
     match restore(request, &NoProgress).await? {
         Outcome::Restored(restored) => Ok(restored),
-        Outcome::AlreadyThere(there) => anyhow::bail!("already there: {there:?}"),
+        other => anyhow::bail!("not restored from a signed snapshot: {other:?}"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
+use polkashots_shared::ids::Sha256;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -23,8 +24,6 @@ pub struct Faults {
     pub with: &'static str,
     /// Answers the first so many requests for an archive with nothing, and keeps them open.
     pub silent: usize,
-    /// Answers no request for an archive after so many, and keeps them open.
-    pub silent_after: Option<usize>,
     /// Sends the first so many archive answers one byte at a time, one each ten milliseconds.
     pub trickle: usize,
     /// Waits that long before each archive answer.
@@ -39,6 +38,8 @@ pub struct Faults {
     pub shifted: bool,
     /// Sends an archive of another content once so many archive requests were answered.
     pub swap_after: Option<(usize, Vec<u8>)>,
+    /// Says nothing by which a file could be known again.
+    pub no_etag: bool,
     /// Paths that redirect.
     pub redirects: BTreeMap<String, String>,
 }
@@ -109,27 +110,34 @@ impl State {
     async fn serve(&self, stream: TcpStream) -> Result<()> {
         let mut stream = BufReader::new(stream);
         let mut path = String::new();
-        let mut range = None;
+        let (mut range, mut if_range) = (None, None);
         let mut line = String::new();
         while stream.read_line(&mut line).await? > 0 && line != "\r\n" {
             if path.is_empty() {
                 path = line.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
             }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("range")
-            {
-                range = parse_range(value.trim());
+            let (name, value) = line.split_once(':').unwrap_or_default();
+            match name.to_ascii_lowercase().as_str() {
+                "range" => range = parse_range(value.trim()),
+                "if-range" => if_range = Some(value.trim().to_owned()),
+                _ => {}
             }
             line.clear();
         }
         if !path.is_empty() || line == "\r\n" {
-            self.answer(&mut stream, &path, range).await?;
+            self.answer(&mut stream, &path, range, if_range).await?;
         }
         stream.shutdown().await?;
         Ok(())
     }
 
-    async fn answer(&self, out: &mut BufReader<TcpStream>, path: &str, range: Option<(u64, u64)>) -> Result<()> {
+    async fn answer(
+        &self,
+        out: &mut BufReader<TcpStream>,
+        path: &str,
+        range: Option<(u64, u64)>,
+        if_range: Option<String>,
+    ) -> Result<()> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
         let faults = self.faults.lock().expect("not poisoned").clone();
         self.log.lock().expect("not poisoned").push(path.to_owned());
@@ -142,14 +150,12 @@ impl State {
         let Ok(mut bytes) = std::fs::read(self.root.join(path)) else {
             return head(out, "404 Not Found\r\nContent-Length: 0").await;
         };
-        let is_archive = path.ends_with(".tar.zst");
+        let is_archive = [".tar.zst", ".tar.lz4", ".tar"].iter().any(|suffix| path.ends_with(suffix));
         let archive_number = match is_archive {
             true => self.archive_requests.fetch_add(1, Ordering::SeqCst) + 1,
             false => 0,
         };
-        let is_silent =
-            archive_number <= faults.silent || faults.silent_after.is_some_and(|last| archive_number > last);
-        if is_archive && is_silent {
+        if is_archive && archive_number <= faults.silent {
             // The client closes the connection when it has waited long enough.
             out.read_to_end(&mut Vec::new()).await?;
             return Ok(());
@@ -164,7 +170,9 @@ impl State {
             bytes.clone_from(other);
         }
         let total = bytes.len() as u64;
-        let ranged = range.filter(|_| !faults.ignore_ranges);
+        let etag = format!("\"{}\"", Sha256::of(&bytes));
+        let is_other = if_range.is_some_and(|wanted| wanted != etag);
+        let ranged = range.filter(|_| !faults.ignore_ranges && !is_other);
         if ranged.is_some_and(|(start, _)| start >= total) {
             return head(
                 out,
@@ -186,7 +194,8 @@ impl State {
             }
             None => "200 OK".to_owned(),
         };
-        head(out, &format!("{status}\r\nETag: \"{total}\"\r\nContent-Length: {}", body.len())).await?;
+        let etag = if faults.no_etag { String::new() } else { format!("ETag: {etag}\r\n") };
+        head(out, &format!("{status}\r\n{etag}Content-Length: {}", body.len())).await?;
         let cut = if is_archive { faults.cut_at.unwrap_or(usize::MAX) } else { usize::MAX };
         let short = usize::from(faults.one_short && is_archive);
         let sent = (body.len() - short).min(cut);
