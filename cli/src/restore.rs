@@ -108,7 +108,10 @@ fn print_preview(args: &RestoreArgs, preview: &Preview) -> Result<(), CommandErr
     output::line(format_args!("to fetch       {}", output::bytes(preview.fetch_bytes)));
     let [slow, fast] = [100, 1000].map(|megabits| in_words(time_at(preview.fetch_bytes, megabits)));
     output::line(format_args!("time           about {slow} at 100 Mbit/s, {fast} at 1 Gbit/s"));
-    output::line(format_args!("disk needed    {}", output::bytes(preview.disk_needed_bytes)));
+    output::line(format_args!(
+        "disk needed    {} at most (as without holes)",
+        output::bytes(preview.disk_needed_bytes)
+    ));
     output::line(format_args!("disk free      {}", output::bytes(preview.disk_free_bytes)));
     if preview.already_there {
         output::line("a database is there already: without --force, --update or --repair nothing would be done");

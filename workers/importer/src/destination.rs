@@ -103,11 +103,12 @@ impl Place {
 
     /// Bytes of disk that the database there takes.
     pub fn database_bytes(&self) -> Result<u64, RestoreError> {
-        let path = self.database_dir();
-        match path.symlink_metadata() {
-            Ok(found) if found.is_dir() => disk_usage(&path),
-            _ => Ok(0),
-        }
+        taken_by(&self.database_dir())
+    }
+
+    /// Bytes of disk that an unfinished restore takes.
+    pub fn staging_bytes(&self) -> Result<u64, RestoreError> {
+        taken_by(&self.staging_dir())
     }
 
     /// Removes the database that is there, once it is sure that no node has it open.
@@ -200,14 +201,24 @@ fn lock_as_node(file: &File) -> Result<(), ()> {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(drop)
 }
 
+/// Bytes of disk that a folder takes; none where it is not there.
+fn taken_by(path: &Path) -> Result<u64, RestoreError> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => disk_usage(path),
+        _ => Ok(0),
+    }
+}
+
+/// What vanishes meanwhile, because another restore works there, takes nothing.
 fn disk_usage(folder: &Path) -> Result<u64, RestoreError> {
     let mut bytes = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let io_error = |error| RestoreError::io("list", &folder, error);
-        for entry in std::fs::read_dir(&folder).map_err(io_error)? {
+        let Some(entries) = unless_gone(std::fs::read_dir(&folder)).map_err(io_error)? else { continue };
+        for entry in entries {
             let entry = entry.map_err(io_error)?;
-            let found = entry.metadata().map_err(io_error)?;
+            let Some(found) = unless_gone(entry.metadata()).map_err(io_error)? else { continue };
             bytes += found.blocks() * STAT_BLOCK_BYTES;
             if found.is_dir() {
                 folders.push(entry.path());
@@ -215,4 +226,11 @@ fn disk_usage(folder: &Path) -> Result<u64, RestoreError> {
         }
     }
     Ok(bytes)
+}
+
+fn unless_gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
 }

@@ -71,7 +71,8 @@ pub enum RestoreError {
     },
     /// A restored directory is not what its snapshot's manifest says.
     #[error(
-        "{}: {files} files differ from the signed snapshot ({named}): a node that ran changes its database; where none did, \
+        "{}: {files} files differ from the signed snapshot, or share a frame with one that does ({named}): a node that ran \
+         changes its database; where none did, \
          polkashots restore --repair fetches what differs", path.display()
     )]
     Differs {

@@ -78,7 +78,7 @@ pub async fn preview(request: &RestoreRequest, progress: &dyn Progress) -> Resul
         already_there: candidate.place.is_occupied()?,
         fetch_bytes: candidate.plan.frames_bytes() - candidate.compressed_bytes(&done),
         resumed_bytes: candidate.compressed_bytes(&done),
-        disk_needed_bytes: candidate.disk_needed(&done),
+        disk_needed_bytes: candidate.disk_needed(&done)?,
         disk_free_bytes: candidate.place.free_bytes()?,
         manifest: candidate.resolved.manifest,
     })
@@ -161,15 +161,18 @@ impl Candidate {
         frames.filter_map(|(frame, done)| done.then_some(u64::from(frame.size))).sum()
     }
 
-    /// Bytes of disk needed in addition to what an interrupted run has written.
-    fn disk_needed(&self, done: &[bool]) -> u64 {
+    /// Bytes of disk needed in addition to what an unfinished restore has taken, which is continued or removed.
+    ///
+    /// A filesystem without holes takes a file's whole size when the file is made, long before its frames are there.
+    fn disk_needed(&self, done: &[bool]) -> Result<u64, RestoreError> {
         let frames = self.plan.frames.iter().zip(done);
         let written: u64 = frames.filter_map(|(frame, done)| done.then_some(u64::from(frame.uncompressed_size))).sum();
-        self.resolved.manifest.disk_required.saturating_sub(written)
+        let taken = self.place.staging_bytes()?.max(written);
+        Ok(self.resolved.manifest.disk_required.saturating_sub(taken))
     }
 
     fn check_space(&self, existing: Existing) -> Result<(), RestoreError> {
-        let needed = self.disk_needed(&self.done_before());
+        let needed = self.disk_needed(&self.done_before())?;
         let reclaimed = match existing {
             Existing::Replace => self.place.database_bytes()?,
             // What differs is known once what is there was compared.

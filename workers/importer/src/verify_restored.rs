@@ -102,21 +102,23 @@ async fn watch(
     }
 }
 
-/// The paths that are not as the plan has them, or not in it.
+/// The paths that are not as the plan has them, or not in it: first those that are known to be wrong by themselves, then those
+/// of which a frame is wrong that small files share.
 fn differences(plan: &Plan, top: &Path, done: &AtomicU64, stop: &AtomicBool) -> Result<Vec<String>, RestoreError> {
     let there = Comparison::new(plan, top.to_owned(), done, stop).frames_there(&vec![false; plan.frames.len()], None);
-    let mut differing = Vec::new();
+    let (mut differing, mut suspected) = (Vec::new(), Vec::new());
     for (number, file) in plan.files.iter().enumerate() {
         let found = inside(top, &file.path).symlink_metadata();
-        let is_right = found.is_ok_and(|found| found.is_file() && found.len() == file.size)
-            && (file.size == 0 || plan.frames_of(number).all(|frame| there[frame]));
-        if !is_right {
+        if !found.is_ok_and(|found| found.is_file() && found.len() == file.size) {
             differing.push(file.path.clone());
+        } else if file.size > 0 && !plan.frames_of(number).all(|frame| there[frame]) {
+            suspected.push(file.path.clone());
         }
     }
     let known: HashSet<&str> = plan.files.iter().map(|file| file.path.as_str()).collect();
     let name = plan.folders[0].clone();
     more_than(&known, top, &name, &mut differing)?;
+    differing.append(&mut suspected);
     Ok(differing)
 }
 

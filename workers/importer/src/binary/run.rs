@@ -35,6 +35,8 @@ pub fn run(settings: &ImporterSettings) -> ExitCode {
         let mut terminate = signal(SignalKind::terminate()).map_err(End::Signals)?;
         let progress = Logged::default();
         tokio::select! {
+            // What was written until now counts before the signal does.
+            biased;
             restored = restore(&request, &progress) => restored.map_err(End::Restore),
             _ = terminate.recv() => Err(End::Terminated),
         }

@@ -56,7 +56,7 @@ pub struct Job {
 
 /// Brings every frame that is not `done` to disk for good; gives the bytes fetched.
 ///
-/// Dropping it leaves a state from which it can be done again.
+/// Dropping it records what was written, and leaves a state from which it can be done again.
 pub async fn transfer(
     job: &Job,
     journal: Journal,
@@ -292,6 +292,16 @@ impl<'a> State<'a> {
 
     fn tick(&self, progress: &dyn Progress) {
         progress.update(&self.progress);
+    }
+}
+
+impl Drop for State<'_> {
+    /// Records what was written since the last time, so that a restore that is asked to stop loses nothing of it.
+    fn drop(&mut self) {
+        let Some(journal) = self.journal.as_mut().filter(|_| !self.unrecorded.is_empty()) else { return };
+        if let Err(error) = self.job.staging.checkpoint(journal, &self.unrecorded) {
+            tracing::warn!(%error, "frames that were written last are not recorded and will be fetched again");
+        }
     }
 }
 

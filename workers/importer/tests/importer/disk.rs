@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Bucket, read_tree, refused, restored, tree};
+use crate::common::server::{Faults, Server};
+use crate::common::{Bucket, Snapshot, read_tree, refused, restored, tree};
 use anyhow::{Context as _, Result, ensure};
 use polkashots_importer::{ErrorKind, NoProgress, Phase, Progress, Update, restore};
 use polkashots_shared::testkit::skip::skipped;
 
 /// A memory filesystem of a few megabytes, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// `None` where the machine does not let this test mount anything, which is said aloud.
-    fn mount(size: &str) -> Result<Option<Self>> {
+    pub fn mount(size: &str) -> Result<Option<Self>> {
         let dir = tempfile::tempdir()?;
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
@@ -27,8 +28,14 @@ impl SmallDisk {
         Ok(Some(Self(dir)))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    pub fn make_read_only(&self) -> Result<()> {
+        let made = Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()).status()?;
+        ensure!(made.success(), "remount failed");
+        Ok(())
     }
 }
 
@@ -75,6 +82,23 @@ async fn a_disk_that_is_too_small_is_said_so_before_anything_is_fetched() -> Res
     let error = refused(&bucket.request(&bucket.source(), &disk.path().join("chain"))).await?;
     ensure!(error.kind() == ErrorKind::Space && error.to_string().contains("bytes of disk are needed"), "{error}");
     ensure!(std::fs::read_dir(disk.path())?.count() == 0, "something was written");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_unfinished_restore_takes_counts_as_room_for_the_next() -> Result<()> {
+    let Some(disk) = SmallDisk::mount("700k")? else { return Ok(()) };
+    let mut bucket = Bucket::with(&tree(53))?;
+    let server = Server::start(bucket.folder.path(), Faults { one_short: true, ..Faults::default() }).await?;
+    let request = bucket.request(&server.url(), &disk.path().join("chain"));
+    refused(&request).await?;
+    let new = tree(54);
+    let old = "testnet-rocksdb-prune/20261122-040000.manifest.json";
+    bucket.publish(&Snapshot { version: "20261123-040000".parse()?, height: 500, ..Snapshot::new(new.clone()) })?;
+    std::fs::remove_file(bucket.path(old))?;
+    *server.state.faults.lock().expect("not poisoned") = Faults::default();
+    restored(&request).await?;
+    ensure!(read_tree(&disk.path().join("chain"))? == new, "another tree");
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub struct Faults {
     pub with: &'static str,
     /// Answers the first so many requests for an archive with nothing, and keeps them open.
     pub silent: usize,
+    /// Answers no request for an archive after so many, and keeps them open.
+    pub silent_after: Option<usize>,
     /// Sends the first so many archive answers one byte at a time, one each ten milliseconds.
     pub trickle: usize,
     /// Waits that long before each archive answer.
@@ -155,7 +157,9 @@ impl State {
             true => self.archive_requests.fetch_add(1, Ordering::SeqCst) + 1,
             false => 0,
         };
-        if is_archive && archive_number <= faults.silent {
+        let is_silent =
+            archive_number <= faults.silent || faults.silent_after.is_some_and(|last| archive_number > last);
+        if is_archive && is_silent {
             // The client closes the connection when it has waited long enough.
             out.read_to_end(&mut Vec::new()).await?;
             return Ok(());
