@@ -1,6 +1,7 @@
 //! `polkashots config check`: everything about a config file that can be wrong before the service starts.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use clap::{Args, Subcommand};
 use polkashots_shared::adapters::chain::{Databases, locate};
@@ -11,7 +12,7 @@ use polkashots_shared::worker::error_chain;
 use serde::Serialize;
 
 use crate::args::ConfigArgs;
-use crate::config::{Config, TargetConfig};
+use crate::config::{Config, ExportBlocks, TargetConfig};
 use crate::keygen::load_secret_key;
 use crate::output::{self, CommandError};
 use crate::schedule::Schedule;
@@ -69,6 +70,7 @@ pub async fn run(args: &ConfigCommandArgs) -> Result<(), CommandError> {
         return Ok(());
     }
     load_secret_key(&config.signing.secret_key, config.signing.password_file.as_deref())?;
+    config.export_blocks.as_ref().map_or(Ok(()), check_node)?;
     let report = report(&config).await;
     let wrong = report.targets.iter().filter(|target| target.problem.is_some()).count();
     if args.json {
@@ -97,6 +99,20 @@ async fn report(config: &Config) -> Report {
         });
     }
     Report { config: config.path.clone(), targets }
+}
+
+/// The node that exports blocks is a program that runs here.
+fn check_node(settings: &ExportBlocks) -> Result<(), CommandError> {
+    let asked = Command::new(&settings.node_binary).arg("--version").stdin(Stdio::null()).output();
+    let wrong = match asked {
+        Ok(answer) if answer.status.success() => return Ok(()),
+        Ok(answer) => format!("--version ended with {}", answer.status),
+        Err(error) => error.to_string(),
+    };
+    Err(CommandError::failed(format!(
+        "export_blocks.node_binary = \"{}\": {wrong}: expected the chain's own node, as in /usr/bin/polkadot",
+        settings.node_binary.display()
+    )))
 }
 
 /// The finalized height in the target's database, or what is wrong with it.

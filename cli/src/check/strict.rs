@@ -129,7 +129,7 @@ mod tests {
     fn embedded_schemas_have_what_the_rules_look_for() {
         assert!(pod_template().is_some());
         assert!(CRDS.iter().any(|crd| crd.kind == "VolumeSnapshotClass" && !crd.served));
-        assert_eq!(SCALERS.keys().collect::<Vec<_>>(), ["gcp-pubsub", "prometheus"]);
+        assert_eq!(SCALERS.keys().collect::<Vec<_>>(), ["cron", "gcp-pubsub", "prometheus"]);
     }
 
     #[test]

@@ -15,15 +15,19 @@ use toml::Spanned;
 use url::Url;
 
 use super::file::{
-    ChainSection, CompressionSection, ExplorerSection, File, QuiesceSection, RetentionSection, SigningSection,
-    SiteSection, SourceSection, TargetSection, Text,
+    ChainSection, CompressionSection, ExplorerSection, ExportBlocksSection, File, QuiesceSection, RetentionSection,
+    SigningSection, SiteSection, SourceSection, TargetSection, Text,
 };
 use super::problem::{ConfigError, Positions, Problem, nearest};
-use super::{Config, Method, Quiesce, Signing, Site, Source, TargetConfig};
+use super::{Config, ExportBlocks, Method, Quiesce, Signing, Site, Source, TargetConfig};
 use crate::schedule::Schedule;
 
 /// Longest time for which a node may be stopped, in seconds.
 const MAX_QUIESCE_SECONDS: i64 = 24 * 3600;
+/// Longest time that an export of blocks may take, in seconds.
+const MAX_EXPORT_SECONDS: i64 = 7 * 24 * 3600;
+/// The format that needs a node.
+const BLOCKS: &str = "blocks.zst";
 /// Memory use grows with the frame, in bytes.
 const FRAME_SIZE_BYTES: RangeInclusive<i64> = 256 * 1024..=64 * 1024 * 1024;
 
@@ -37,9 +41,11 @@ pub(super) fn check(file: File, positions: &Positions<'_>) -> Result<Config, Con
         site_dir: check.path_or(file.site_dir.as_ref(), "site_dir", "site"),
         site: check.site(&file.site),
         signing: check.signing(file.signing.as_ref()),
+        export_blocks: file.export_blocks.as_ref().map(|section| check.export_blocks(section)),
         targets: check.targets(&file.target, &chains),
     };
     check.directories(&config);
+    check.blocks_have_a_node(&file);
     if check.problems.is_empty() {
         return Ok(config);
     }
@@ -338,7 +344,7 @@ impl Check<'_> {
             ("tar.zst", Format::TarZst),
             ("tar.lz4", Format::TarLz4),
             ("tree", Format::Tree),
-            ("blocks.zst", Format::BlocksZst),
+            (BLOCKS, Format::BlocksZst),
         ];
         let mut formats = vec![Format::TarZst];
         for text in texts.unwrap_or_default() {
@@ -421,6 +427,28 @@ impl Check<'_> {
             self.report(words.span(), format!("target.source.quiesce.{key}: empty, expected {expected}"));
         }
         words.get_ref().clone()
+    }
+
+    fn export_blocks(&mut self, section: &ExportBlocksSection) -> ExportBlocks {
+        let deadline = section.deadline_seconds.as_ref();
+        let seconds: u64 = self.number(deadline, "export_blocks.deadline_seconds", 1..=MAX_EXPORT_SECONDS, 12 * 3600);
+        ExportBlocks {
+            node_binary: self.program(&section.node_binary, "export_blocks.node_binary"),
+            node_chain: section.node_chain.as_ref().map(|text| self.filled(text, "export_blocks.node_chain")),
+            deadline: Duration::from_secs(seconds),
+        }
+    }
+
+    /// Blocks are exported by the chain's own node; without one, each of the target's runs would fail.
+    fn blocks_have_a_node(&mut self, file: &File) {
+        if file.export_blocks.is_some() {
+            return;
+        }
+        let texts = file.target.iter().filter_map(|section| section.get_ref().formats.as_ref()).flatten();
+        for text in texts.filter(|text| text.get_ref() == BLOCKS) {
+            let expected = "a section [export_blocks] with node_binary, the chain's own node, which exports them";
+            self.wrong(text.span(), "target.formats", text.get_ref(), expected);
+        }
     }
 
     /// The directories must not lie in each other: the store is served whole, the state must not be.

@@ -19,6 +19,7 @@ pub(super) struct File {
     #[serde(default)]
     pub site: SiteSection,
     pub signing: Option<SigningSection>,
+    pub export_blocks: Option<ExportBlocksSection>,
     #[serde(default)]
     pub chains: BTreeMap<String, Spanned<ChainSection>>,
     #[serde(default)]
@@ -44,6 +45,14 @@ pub(super) struct SigningSection {
     pub password_file: Option<Text>,
     #[serde(default)]
     pub old_public_keys: Vec<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExportBlocksSection {
+    pub node_binary: Text,
+    pub node_chain: Option<Text>,
+    pub deadline_seconds: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Deserialize)]

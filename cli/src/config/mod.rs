@@ -31,6 +31,8 @@ pub struct Config {
     pub site: Site,
     /// What signs.
     pub signing: Signing,
+    /// What exports blocks, for the targets that publish `blocks.zst`.
+    pub export_blocks: Option<ExportBlocks>,
     /// The targets, by id.
     pub targets: BTreeMap<TargetId, TargetConfig>,
 }
@@ -61,6 +63,17 @@ pub struct Signing {
     pub password_file: Option<PathBuf>,
     /// Public keys of before a rotation: what they signed stays listed.
     pub old_public_keys: Vec<PathBuf>,
+}
+
+/// The chain's own node, run on a snapshot to export its blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportBlocks {
+    /// Its binary.
+    pub node_binary: PathBuf,
+    /// What it takes as `--chain`; none means the name of the target's chain.
+    pub node_chain: Option<String>,
+    /// How long an export may take.
+    pub deadline: Duration,
 }
 
 /// One target and where its database comes from.

@@ -21,10 +21,11 @@ use polkashots_shared::ports::queue::{EventSink, Queue, QueueError};
 use polkashots_shared::retry::{Policy, RetryingStore};
 use polkashots_shared::target::Target;
 use polkashots_shared::worker::Worker;
+use polkashots_snapshotter::blocks::Exporter;
 use polkashots_snapshotter::{ClaimMount, Snapshotter};
 use url::Url;
 
-use crate::config::{Config, Method, TargetConfig};
+use crate::config::{Config, ExportBlocks, Method, TargetConfig};
 use crate::keygen::{load_public_key, load_secret_key};
 use crate::output::CommandError;
 
@@ -91,7 +92,7 @@ impl Deps {
             store: store.clone(),
             chain_database: Arc::new(Databases::default()),
             claims,
-            exporter: None,
+            exporter: config.export_blocks.as_ref().map(exporter),
         }));
         let publisher = Arc::new(publisher(config, base_url, targets.clone(), store.clone(), clock.clone())?);
         let worker = |name: &str| -> Arc<dyn Worker> {
@@ -164,6 +165,10 @@ async fn subscribe(queues: &SqliteQueues) -> Result<Vec<(&'static str, SqliteQue
         subscribed.push((worker, queues.subscribe(&name, topic, options.clone()).await?));
     }
     Ok(subscribed)
+}
+
+fn exporter(settings: &ExportBlocks) -> Exporter {
+    Exporter { binary: settings.node_binary.clone(), chain: settings.node_chain.clone(), deadline: settings.deadline }
 }
 
 fn publisher(

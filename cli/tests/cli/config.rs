@@ -87,6 +87,16 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     (
         "pruning = \"256\"",
+        "pruning = \"256\"\nformats = [\"blocks.zst\"]",
+        "p.toml:10: target.formats = \"blocks.zst\": expected a section [export_blocks] with node_binary",
+    ),
+    (
+        "[signing]",
+        "[export_blocks]\nnode_binary = \"\"\n[signing]",
+        "p.toml:2: export_blocks.node_binary = \"\": expected some text",
+    ),
+    (
+        "pruning = \"256\"",
         "pruning = \"256\"\nexplorers = [{ name = \"x\", url = \"https://x.org/\" }]",
         "p.toml:10: target.explorers.url = \"https://x.org/\": expected an http(s) address with {height} or {hash} in it",
     ),

@@ -6,6 +6,7 @@ mod config;
 mod cycle;
 mod docs;
 mod existing;
+mod export_blocks;
 mod full_disk;
 mod import_blocks;
 mod killed;
