@@ -5,6 +5,7 @@
 //! (`polkadot-archive-downloader/entrypoint.sh`) and of our own pages; only their folders and addresses are the test's.
 
 mod aria2;
+mod foreign;
 mod node;
 #[path = "../cli/support.rs"]
 #[expect(dead_code, reason = "the other tests of the command use the rest")]
