@@ -20,8 +20,9 @@ mod subscribe;
 const PROJECT: &str = "polkashots-news";
 const SUBSCRIPTION: &str = "news";
 const TARGET: &str = "polkadot-paritydb-prune";
-/// How long the emulator may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the emulator may take: what it sends to a stream that was just closed comes again when its lease of a minute has ended,
+/// and it looks for those at its leisure.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An emulator on which one snapshot of each of two targets was published, the other one first.
 async fn two_snapshots(test: &str) -> Result<Option<(PubSubEmulator, SnapshotPublished)>> {
