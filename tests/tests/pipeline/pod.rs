@@ -96,11 +96,13 @@ impl<'a> Pod<'a> {
     fn command(&self, container: &Value) -> Result<Command> {
         let mounts = self.mounts(container)?;
         let mut words = self.words(container)?;
-        words.iter_mut().skip(1).for_each(|word| *word = outside(word, &mounts));
+        for word in words.iter_mut().skip(1) {
+            *word = outside(word, &mounts)?;
+        }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).env_clear().env("PATH", std::env::var("PATH")?);
         for (name, value) in self.env(container)? {
-            command.env(name, outside(&value, &mounts));
+            command.env(&name, outside(&value, &mounts).context(name.clone())?);
         }
         if let Some(scratch) = mounts.get("/tmp") {
             command.env("TMPDIR", scratch);
@@ -156,11 +158,15 @@ fn entrypoint(image: &str) -> Result<String> {
 }
 
 /// A path of the container's as one of ours: the longest mount that it is in is replaced by that mount's folder.
-fn outside(path: &str, mounts: &BTreeMap<String, PathBuf>) -> String {
+fn outside(path: &str, mounts: &BTreeMap<String, PathBuf>) -> Result<String> {
+    if !path.starts_with('/') {
+        return Ok(path.to_owned());
+    }
     let below = |mount: &str| path.strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let fits = mounts.iter().filter_map(|(mount, place)| Some((mount.len(), below(mount)?, place)));
     let longest = fits.max_by_key(|(length, ..)| *length);
-    longest.map_or_else(|| path.to_owned(), |(_, rest, place)| format!("{}{rest}", place.display()))
+    let (_, rest, place) = longest.with_context(|| format!("{path} is below nothing that is mounted"))?;
+    Ok(format!("{}{rest}", place.display()))
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
