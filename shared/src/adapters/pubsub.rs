@@ -257,7 +257,10 @@ impl PubSubQueue {
             *self.idle() = Some(waiting);
             return;
         }
-        waiting.shutdown.shutdown().await;
+        // The request ends first: what is sent to it while the client shuts down would be lost until its lease ends.
+        let Waiting { next, shutdown } = waiting;
+        drop(next);
+        shutdown.shutdown().await;
     }
 
     fn take(&self, receipt: &Receipt) -> Result<Held, QueueError> {

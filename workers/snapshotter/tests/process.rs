@@ -196,7 +196,7 @@ async fn a_one_shot_takes_one_message_and_an_empty_pull_is_no_failure() -> Resul
 
     let collector = Collector::start().await?;
     host.publish_ready().await?;
-    let ran = host.one_shot_with("60s", &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint())]).await?;
+    let ran = host.one_shot_with("180s", &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint())]).await?;
     assert!(ran.status.success(), "{}", text(&ran));
     let said = text(&ran);
     for figure in
