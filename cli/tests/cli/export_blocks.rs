@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use polkashots_shared::testkit::skip::skipped;
+use polkashots_shared::testkit::skip::node_or_skip;
 use serde_json::Value;
 
 use crate::support::{Host, config_text, is_published, unpack};
@@ -25,19 +25,13 @@ fn config(database: &Path, node: &Path, spec: &Path) -> String {
 
 #[test]
 fn a_service_publishes_the_blocks_that_its_node_exports() -> Result<()> {
-    let Some(node) = std::env::var_os("POLKASHOTS_TEST_NODE") else {
-        skipped(
-            "a_service_publishes_the_blocks_that_its_node_exports",
-            "POLKASHOTS_TEST_NODE names no polkadot binary",
-        );
-        return Ok(());
-    };
+    let Some(node) = node_or_skip("a_service_publishes_the_blocks_that_its_node_exports") else { return Ok(()) };
     let database = tempfile::tempdir()?;
     unpack("relay400-rocksdb", database.path())?;
     let host = Host::with_target(database.path(), "fixture_relay", "rocksdb")?;
     let spec = host.path("spec.json");
     std::fs::write(&spec, zstd::decode_all(std::fs::File::open(format!("{FIXTURES}/fixture_relay.json.zst"))?)?)?;
-    host.write_config(&config(database.path(), Path::new(&node), &spec))?;
+    host.write_config(&config(database.path(), &node, &spec))?;
     host.run(&["config", "check"])?.succeeded()?;
 
     let triggered: Value = serde_json::from_str(&host.run(&["trigger", "relay", "--json"])?.succeeded()?.out)?;

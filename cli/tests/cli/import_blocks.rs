@@ -9,7 +9,7 @@ use polkashots_shared::manifest::{Artifact, Block, Database, Manifest};
 use polkashots_shared::minisign::{SecretKey, sign};
 use polkashots_shared::names;
 use polkashots_shared::target::Format;
-use polkashots_shared::testkit::skip::skipped;
+use polkashots_shared::testkit::skip::node_or_skip;
 
 use crate::published::best_height;
 use crate::support::{Host, Said};
@@ -75,13 +75,10 @@ fn import(host: &Host, manifest: &str, node: &str) -> Result<Said> {
 
 #[test]
 fn a_real_node_has_the_head_that_was_published() -> Result<()> {
-    let Ok(node) = std::env::var("POLKASHOTS_TEST_NODE") else {
-        skipped("a_real_node_has_the_head_that_was_published", "POLKASHOTS_TEST_NODE does not name a node");
-        return Ok(());
-    };
+    let Some(node) = node_or_skip("a_real_node_has_the_head_that_was_published") else { return Ok(()) };
     let host = Host::with_target(Path::new("/nowhere"), "fixture_relay", "rocksdb")?;
     std::fs::write(host.path("spec.json"), zstd::decode_all(std::fs::File::open(fixture("fixture_relay.json.zst"))?)?)?;
-    let said = import(&host, &publish(&host)?, &node)?.succeeded()?.out;
+    let said = import(&host, &publish(&host)?, &node.to_string_lossy())?.succeeded()?.out;
     let head = format!("node       #{HEIGHT} {HEAD}");
     ensure!(said.contains("imported   relay 20261122-040000") && said.contains(&head), "{said}");
     ensure!(best_height(&host.path("node"))? == u64::from(HEIGHT), "the node has other blocks than it says");

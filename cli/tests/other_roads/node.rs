@@ -1,10 +1,10 @@
 //! A real node reads what was restored: it exports the same blocks as from the original.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use polkashots_shared::testkit::skip::skipped;
+use polkashots_shared::testkit::skip::node_or_skip;
 
 use crate::support::unpack;
 use crate::{CHAIN, Published};
@@ -15,10 +15,7 @@ const FINALIZED: u32 = 396;
 #[test]
 fn a_real_node_exports_the_same_blocks_from_the_restored_database() -> Result<()> {
     const TEST: &str = "a_real_node_exports_the_same_blocks_from_the_restored_database";
-    let Some(binary) = std::env::var_os("POLKASHOTS_TEST_NODE").map(PathBuf::from) else {
-        skipped(TEST, "POLKASHOTS_TEST_NODE does not name a node");
-        return Ok(());
-    };
+    let Some(binary) = node_or_skip(TEST) else { return Ok(()) };
     for kind in ["rocksdb", "paritydb"] {
         let published = Published::of(kind, "")?;
         let spec = published.host.path("spec.json");

@@ -25,6 +25,19 @@ pub fn report(line: &str) {
     let _closed = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// The real polkadot node that `POLKASHOTS_TEST_NODE` names; says that `test` was skipped where it names none.
+///
+/// # Panics
+///
+/// As [`skipped`].
+pub fn node_or_skip(test: &str) -> Option<PathBuf> {
+    let node = std::env::var_os("POLKASHOTS_TEST_NODE").map(PathBuf::from);
+    if node.is_none() {
+        skipped(test, "POLKASHOTS_TEST_NODE names no polkadot binary");
+    }
+    node
+}
+
 /// The program of that name on the `PATH`; says that `test` was skipped where there is none.
 ///
 /// # Panics

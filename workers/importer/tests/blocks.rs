@@ -13,7 +13,7 @@ use polkashots_shared::manifest::{Artifact, Block, Database, Manifest};
 use polkashots_shared::minisign::{SecretKey, sign};
 use polkashots_shared::names;
 use polkashots_shared::target::Format;
-use polkashots_shared::testkit::skip::skipped;
+use polkashots_shared::testkit::skip::node_or_skip;
 
 const GENESIS: &str = "0x2bf152f3b51e75ab07b70ba78a7509dfc97d27fed409f1fe0d619333f35988d5";
 const HEAD: &str = "0xb483f45853f54a05f39512661e516564807b66de9485a6370293c3fe443213eb";
@@ -188,15 +188,12 @@ async fn a_node_that_hangs_is_killed_at_the_deadline() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_node_imports_what_was_published() -> Result<()> {
-    let Some(node) = std::env::var_os("POLKASHOTS_TEST_NODE") else {
-        skipped("a_real_node_imports_what_was_published", "POLKASHOTS_TEST_NODE names no polkadot binary");
-        return Ok(());
-    };
+    let Some(node) = node_or_skip("a_real_node_imports_what_was_published") else { return Ok(()) };
     let mut host = Host::new("exit 1")?;
     let spec = zstd::decode_all(&std::fs::read(fixture("fixture_relay.json.zst"))?[..])?;
     let spec_path = host.dir.path().join("spec.json");
     std::fs::write(&spec_path, spec)?;
-    host.request.binary = node.into();
+    host.request.binary = node;
     host.request.chain = Some(spec_path.display().to_string());
     host.request.database = Some(DatabaseKind::ParityDb);
     let imported = host.import().await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use polkashots_shared::ids::{BlockHash, BlockRef, DatabaseKind};
 use polkashots_shared::target::Format;
-use polkashots_shared::testkit::skip::skipped;
+use polkashots_shared::testkit::skip::node_or_skip;
 use polkashots_snapshotter::blocks::Exporter;
 
 use common::{Host, shell, tree};
@@ -219,10 +219,7 @@ fn peak_kib() -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_node_exports_what_it_imported() -> Result<()> {
-    let Some(node) = std::env::var_os("POLKASHOTS_TEST_NODE") else {
-        skipped("a_real_node_exports_what_it_imported", "POLKASHOTS_TEST_NODE names no polkadot binary");
-        return Ok(());
-    };
+    let Some(node) = node_or_skip("a_real_node_exports_what_it_imported") else { return Ok(()) };
     for (kind, name) in [(DatabaseKind::RocksDb, "relay400-rocksdb"), (DatabaseKind::ParityDb, "relay400-paritydb")] {
         let mut host = host("")?;
         let database = host.chain_dir();
@@ -238,7 +235,7 @@ async fn a_real_node_exports_what_it_imported() -> Result<()> {
         let finalized = hash("0xdacede6f824cdfd77e1eadb02299af09af006e7dd43a7e2bb61d1d44e431cab3")?;
         host.identity.finalized = BlockRef { height: 396, hash: finalized };
         let chain = Some(host.dir.path().join("spec.json").display().to_string());
-        host.exporter = Some(Exporter { binary: node.clone().into(), chain, deadline: Duration::from_secs(120) });
+        host.exporter = Some(Exporter { binary: node.clone(), chain, deadline: Duration::from_secs(120) });
         let before = tree(&database)?;
         host.run()
             .await

@@ -57,12 +57,11 @@ pub async fn restore(request: &RestoreRequest, progress: &dyn Progress) -> Resul
         return Ok(Some(Outcome::AlreadyThere(there)));
     }
     archive.check_allowed()?;
-    let unsigned = match archive.bring(progress).await? {
-        Outcome::Unsigned(unsigned) => unsigned,
-        other => return Ok(Some(other)),
-    };
-    tracing::warn!(archive = unsigned.archive, sha256 = %unsigned.sha256, "database unpacked from an archive that nobody signed");
-    Ok(Some(Outcome::Unsigned(unsigned)))
+    let outcome = archive.bring(progress).await?;
+    if let Outcome::Unsigned(unsigned) = &outcome {
+        tracing::warn!(archive = unsigned.archive, sha256 = %unsigned.sha256, "database unpacked from an archive that nobody signed");
+    }
+    Ok(Some(outcome))
 }
 
 /// Refuses to say what a restore would do where no manifest says it.
