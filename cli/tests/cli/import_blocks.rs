@@ -3,18 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use polkashots_shared::chain::Chain;
-use polkashots_shared::ids::{BlockRef, DatabaseKind, Sha256, TargetId, Version};
-use polkashots_shared::manifest::{Artifact, Block, Database, Manifest};
-use polkashots_shared::minisign::{SecretKey, sign};
-use polkashots_shared::names;
-use polkashots_shared::target::Format;
+use polkashots_shared::ids::BlockRef;
+use polkashots_shared::minisign::SecretKey;
+use polkashots_shared::testkit::published_blocks;
 use polkashots_shared::testkit::skip::node_or_skip;
 
 use crate::published::best_height;
 use crate::support::{Host, Said};
 
-const GENESIS: &str = "0x2bf152f3b51e75ab07b70ba78a7509dfc97d27fed409f1fe0d619333f35988d5";
 /// A node takes long for each block, so only the first of the fixture's are published.
 const HEIGHT: u32 = 30;
 const HEAD: &str = "0x8421759fae4767d5573b37f3ff3f2584e7474b99f614373b8245b0b7322a3930";
@@ -27,43 +23,14 @@ fn fixture(name: &str) -> PathBuf {
 
 /// Publishes the fixture's blocks in the host's bucket; gives the path of the manifest.
 fn publish(host: &Host) -> Result<String> {
-    let (target, version): (TargetId, Version) = ("relay".parse()?, "20261122-040000".parse()?);
     let mut blocks = std::fs::read(fixture("relay400.blocks.scale"))?;
     blocks.truncate(END);
     blocks[..8].copy_from_slice(&u64::from(HEIGHT).to_le_bytes());
     let archive = zstd::encode_all(&blocks[..], 3)?;
-    let file = format!("{version}.blocks.zst");
     let head = BlockRef { height: HEIGHT, hash: HEAD.parse()? };
-    let manifest = Manifest {
-        schema: 1,
-        target: target.clone(),
-        permalink: "relay/db".parse()?,
-        version,
-        created_at: version.time(),
-        chain: Chain { name: "fixture".into(), id: "fixture_relay".into(), genesis_hash: GENESIS.parse()? },
-        database: Database { kind: DatabaseKind::RocksDb, pruning: "archive".into(), warp_gap: false },
-        block: Block::new(head, head),
-        node: None,
-        artifacts: vec![Artifact {
-            format: Format::BlocksZst,
-            file: file.clone(),
-            url: file,
-            size: archive.len() as u64,
-            sha256: Sha256::of(&archive),
-            uncompressed_size: blocks.len() as u64,
-            frames: None,
-        }],
-        disk_required: 0,
-        files: 0,
-        tool: "test".into(),
-    };
-    let bucket = host.path("bucket");
-    std::fs::create_dir_all(bucket.join(target.as_str()))?;
+    let manifest = published_blocks::manifest("relay", head, &archive, blocks.len() as u64);
     let key = SecretKey::from_file(&host.path("keys/polkashots.key"), None)?;
-    let (bytes, path) = (manifest.to_bytes(), bucket.join(names::manifest_key(&target, version)));
-    std::fs::write(bucket.join(manifest.key_of(&manifest.artifacts[0].file)), archive)?;
-    std::fs::write(format!("{}{}", path.display(), names::SIGNATURE_SUFFIX), sign(&key, &bytes, "test")?)?;
-    std::fs::write(&path, bytes)?;
+    let path = published_blocks::publish(&host.path("bucket"), &key, &manifest, &archive)?;
     Ok(path.display().to_string())
 }
 

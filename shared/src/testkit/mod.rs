@@ -5,6 +5,7 @@ pub mod faulty_ports;
 pub mod memory_queue;
 pub mod memory_store;
 pub mod object_store_contract;
+pub mod published_blocks;
 pub mod queue_contract;
 #[cfg(feature = "test-servers")]
 pub mod servers;

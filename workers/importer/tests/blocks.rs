@@ -7,12 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use polkashots_importer::blocks::{BlocksError, BlocksRequest, ImportedBlocks, import_blocks};
 use polkashots_importer::{Key, NoProgress};
-use polkashots_shared::chain::Chain;
-use polkashots_shared::ids::{BlockRef, DatabaseKind, Sha256, TargetId, Version};
-use polkashots_shared::manifest::{Artifact, Block, Database, Manifest};
-use polkashots_shared::minisign::{SecretKey, sign};
-use polkashots_shared::names;
+use polkashots_shared::ids::{BlockRef, DatabaseKind, Sha256};
+use polkashots_shared::manifest::{Block, Manifest};
+use polkashots_shared::minisign::SecretKey;
 use polkashots_shared::target::Format;
+use polkashots_shared::testkit::published_blocks;
 use polkashots_shared::testkit::skip::node_or_skip;
 
 const GENESIS: &str = "0x2bf152f3b51e75ab07b70ba78a7509dfc97d27fed409f1fe0d619333f35988d5";
@@ -51,46 +50,15 @@ impl Host {
 
     /// Publishes the export; `change` may break archive or manifest before it is signed.
     fn publish(mut self, change: impl Fn(&mut Vec<u8>, &mut Manifest)) -> Result<Self> {
-        let (target, version): (TargetId, Version) = ("relay-rocksdb".parse()?, "20261122-040000".parse()?);
         let mut archive = Vec::new();
         for frame in export()?.chunks(100_000) {
             archive.extend(zstd::bulk::compress(frame, 3)?);
         }
-        let file = format!("{version}.blocks.zst");
         let head = BlockRef { height: 400, hash: HEAD.parse()? };
-        let mut manifest = Manifest {
-            schema: 1,
-            target: target.clone(),
-            permalink: "relay/rocksdb".parse()?,
-            version,
-            created_at: version.time(),
-            chain: Chain { name: "fixture".into(), id: "fixture_relay".into(), genesis_hash: GENESIS.parse()? },
-            database: Database { kind: DatabaseKind::RocksDb, pruning: "archive".into(), warp_gap: false },
-            block: Block::new(head, head),
-            node: None,
-            artifacts: vec![Artifact {
-                format: Format::BlocksZst,
-                file: file.clone(),
-                url: file,
-                size: archive.len() as u64,
-                sha256: Sha256::of(&archive),
-                uncompressed_size: export()?.len() as u64,
-                frames: None,
-            }],
-            disk_required: 0,
-            files: 0,
-            tool: "test".into(),
-        };
+        let mut manifest = published_blocks::manifest("relay-rocksdb", head, &archive, export()?.len() as u64);
         change(&mut archive, &mut manifest);
-        let bucket = self.dir.path().join("bucket");
-        std::fs::create_dir_all(bucket.join(target.as_str()))?;
-        let manifest_key = names::manifest_key(&target, version);
-        let manifest_path = bucket.join(&manifest_key);
-        let bytes = manifest.to_bytes();
-        std::fs::write(bucket.join(manifest.key_of(&manifest.artifacts[0].file)), archive)?;
-        std::fs::write(format!("{}.minisig", manifest_path.display()), sign(&self.key, &bytes, "test")?)?;
-        std::fs::write(&manifest_path, bytes)?;
-        self.request.source = manifest_path.display().to_string();
+        let path = published_blocks::publish(&self.dir.path().join("bucket"), &self.key, &manifest, &archive)?;
+        self.request.source = path.display().to_string();
         Ok(self)
     }
 

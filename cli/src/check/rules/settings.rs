@@ -25,9 +25,11 @@ const STANDS_FOR: [(&str, &str); 9] = [
 
 pub(super) fn rule(context: &Context<'_>, report: &mut Report) {
     for rendered in &context.rendered {
-        given(rendered, context).iter().for_each(|given| given.check_values(rendered, report));
+        for given in given(rendered, context) {
+            given.check_values(rendered, report);
+            given.check(rendered, report);
+        }
     }
-    of_manifests(context, report);
     sources(context, report);
     compose(context, report);
 }
@@ -35,10 +37,7 @@ pub(super) fn rule(context: &Context<'_>, report: &mut Report) {
 /// What holds of a container's settings whatever their values are for.
 pub(super) fn of_manifests(context: &Context<'_>, report: &mut Report) {
     for rendered in &context.rendered {
-        for given in given(rendered, context) {
-            given.check(report);
-            given.check_paths(&rendered.objects, report);
-        }
+        given(rendered, context).iter().for_each(|given| given.check(rendered, report));
     }
 }
 
@@ -75,7 +74,7 @@ struct Given<'a> {
 }
 
 impl Given<'_> {
-    fn check(&self, report: &mut Report) {
+    fn check(&self, rendered: &Rendered<'_>, report: &mut Report) {
         let title = self.container.title();
         for variable in &self.variables {
             known(*variable, self.binary, &title, report);
@@ -91,6 +90,7 @@ impl Given<'_> {
             }
         }
         self.one_shot(report);
+        self.check_paths(&rendered.objects, report);
     }
 
     fn known_flag(&self, flag: &Node, report: &mut Report) {

@@ -6,6 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use polkashots_shared::testkit::skip::skipped;
 
+/// Whom the system trusts, on Debian. Node.js has a list of its own and would refuse a network whose authority was added there.
+const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// The folder that everything is built in.
 pub fn target_folder() -> PathBuf {
     let of_test = std::env::current_exe().ok().and_then(|exe| exe.ancestors().nth(3).map(Path::to_owned));
@@ -21,22 +24,20 @@ pub fn package(test: &str, name: &str, version: &str) -> Option<PathBuf> {
     if package.join("package.json").is_file() {
         return Some(package);
     }
+    let wanted = format!("{name}@{version}");
     // No script of a package: one of them would compile C++ for minutes that nothing here needs.
+    let args = ["install", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error", &wanted, "--prefix"];
     let mut npm = Command::new("npm");
-    npm.args([
-        "install",
-        "--ignore-scripts",
-        "--no-fund",
-        "--no-audit",
-        "--silent",
-        &format!("{name}@{version}"),
-        "--prefix",
-    ])
-    .arg(&prefix);
-    let installed = std::fs::create_dir_all(&prefix).is_ok() && npm.status().is_ok_and(|status| status.success());
-    if !installed || !package.is_dir() {
-        skipped(test, &format!("npm cannot install {name}"));
-        return None;
+    npm.args(args).arg(&prefix);
+    if std::env::var_os("NODE_EXTRA_CA_CERTS").is_none() && Path::new(SYSTEM_CERTIFICATES).is_file() {
+        npm.env("NODE_EXTRA_CA_CERTS", SYSTEM_CERTIFICATES);
     }
-    Some(package)
+    let installed = std::fs::create_dir_all(&prefix).and_then(|()| npm.output());
+    let why = match installed {
+        Ok(done) if done.status.success() && package.is_dir() => return Some(package),
+        Ok(done) => String::from_utf8_lossy(&done.stderr).trim().replace('\n', "; "),
+        Err(error) => error.to_string(),
+    };
+    skipped(test, &format!("npm cannot install {wanted}: {why}"));
+    None
 }
