@@ -95,6 +95,6 @@ fn no_attack_is_without_a_case() -> Result<()> {
         let is_there = tests.contains(case) || folder.contains(case);
         ensure!(is_there, "{attack:?} has no case: neither a test nor an entry of the folder is named {case:?}");
     }
-    report(&format!("{} attacks and faults, {} of them hostile snapshots", LIST.len(), folder.len()));
+    report(&format!("{} kinds of attack and fault, each with a case; {} hostile snapshots", LIST.len(), folder.len()));
     Ok(())
 }
